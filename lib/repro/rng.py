@@ -1,0 +1,64 @@
+"""Random numbers that depend on *what* they are for, not on *when* they are drawn.
+
+A seed is split into independent streams by purpose (initial weights, minibatch order, dropout ...), so that training a
+network alone, in a stack of sixteen, or in chunks gives it the same numbers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def seeds(base: int, n: int) -> list[int]:
+    """``n`` independent seeds below 2**31 from one base seed.
+
+    Unlike ``range(base, base + n)``, two neighbouring base seeds share none, so rerunning a page with another base seed
+    draws fresh units. Raises ``ValueError`` for ``n < 1``.
+    """
+    if n < 1:
+        raise ValueError(f"n = {n}: at least one seed is needed")
+    return [int(child.generate_state(1)[0] >> 1) for child in np.random.SeedSequence(base).spawn(n)]
+
+
+def generator(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """The stream of random numbers that ``seed`` has for ``purpose`` (any words)."""
+    state = np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+class Streams:
+    """One stream a seed, drawn for a stack of members: members with the same seed see the same numbers.
+
+    ``members`` holds the seed of each member, shape [M]. Draws have shape [M, *shape].
+    """
+
+    def __init__(self, members: Sequence[int], purpose: str, device: str | torch.device = "cpu") -> None:
+        distinct = sorted(set(members))
+        self.generators = [generator(seed, purpose, device) for seed in distinct]
+        self.device = torch.device(device)
+        self.shared = len(distinct) != len(members) or list(members) != distinct
+        self.rows = torch.tensor([distinct.index(seed) for seed in members], device=device)
+
+    def _spread(self, draws: list[torch.Tensor]) -> torch.Tensor:
+        stacked = torch.stack(draws)  # [distinct seeds, *shape]
+        return stacked[self.rows] if self.shared else stacked
+
+    def uniform(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Uniform numbers in [0, 1), shape [M, *shape]."""
+        return self._spread([torch.rand(shape, generator=g, device=self.device, dtype=dtype) for g in self.generators])
+
+    def normal(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Standard normal numbers, shape [M, *shape]."""
+        return self._spread([torch.randn(shape, generator=g, device=self.device, dtype=dtype) for g in self.generators])
+
+    def integers(self, high: int, *shape: int) -> torch.Tensor:
+        """Integers in 0 … high-1, shape [M, *shape]."""
+        return self._spread([torch.randint(high, shape, generator=g, device=self.device) for g in self.generators])
+
+    def permutation(self, n: int) -> torch.Tensor:
+        """A random order of 0 … n-1 for each member, shape [M, n]."""
+        return self._spread([torch.randperm(n, generator=g, device=self.device) for g in self.generators])

@@ -1,0 +1,296 @@
+"""Train a grid of networks at once: seeds x swept settings, stepped together, labelled when they come back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from repro.rng import Streams
+from repro.train.batches import Along, Batch, Batches
+from repro.train.losses import cross_entropy
+from repro.train.memory import members_that_fit
+from repro.train.optimizers import Schedule, StackOptimizer, allowed_hyperparameters, schedule_of
+from repro.train.stack import Stack, build_stack
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[[Stack, Batch], Tensor]
+Measure = Callable[[Stack, int], Mapping[str, Tensor]]
+
+
+@dataclass
+class Run:
+    """What :func:`fit` returns.
+
+    ``final``: the trained networks. ``history``: an ``xarray.Dataset`` with ``loss`` over (axes, step) - the minibatch
+    loss *before* update ``step`` - and everything ``measure`` returned over (axes, at, ...), ``at`` counting updates
+    done. ``kept``: networks by number of updates. ``below``: networks by training-loss threshold, at the first check
+    at which each member had reached it; ``reached``: that number of updates, NaN (and NaN parameters) if it never did.
+    ``diverged``: members with a non-finite loss or parameter at the end; they are kept.
+    """
+
+    final: Stack
+    history: xr.Dataset
+    diverged: xr.DataArray
+    kept: dict[int, Stack] = field(default_factory=dict)
+    below: dict[float, Stack] = field(default_factory=dict)
+    reached: xr.DataArray | None = None
+
+    def at(self, step: int) -> Stack:
+        """The networks after ``step`` updates; raises ``KeyError`` naming the steps that were kept."""
+        if step not in self.kept:
+            raise KeyError(f"step {step} was not kept; kept are {sorted(self.kept)}")
+        return self.kept[step]
+
+
+@dataclass
+class Plan:
+    """The settings of a run, checked; the same for every chunk of members."""
+
+    steps: int
+    batch: int | None
+    objective: Objective
+    optimizer: str
+    hyper: Mapping[str, Any]
+    schedule: Schedule
+    mask: Mapping[str, Tensor | Along]
+    hook: Callable[[Stack, int], None] | None
+    augment: Callable[[Tensor, Streams], Tensor] | None
+    measure: Measure | None
+    measure_at: frozenset[int]
+    keep_at: frozenset[int]
+    keep_below: tuple[float, ...]
+    check_every: int
+    precision: str | None
+    train_loss: Callable[[Stack, Batches], Tensor]
+
+
+def fit(
+    build: Callable[[], nn.Module] | Stack,
+    x: Tensor | Along | None = None,
+    y: Tensor | Along | None = None,
+    *,
+    steps: int,
+    seeds: Sequence[int] | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    batch: int | None = 64,
+    loss: Loss = cross_entropy,
+    objective: Objective | None = None,
+    optimizer: str = "sgd",
+    schedule: str | Schedule = "constant",
+    prepare: Callable[[Stack], None] | None = None,
+    mask: Mapping[str, Tensor | Along] | None = None,
+    frozen: Sequence[str] = (),
+    augment: Callable[[Tensor, Streams], Tensor] | None = None,
+    hook: Callable[[Stack, int], None] | None = None,
+    measure: Measure | None = None,
+    measure_at: Sequence[int] = (),
+    keep_at: Sequence[int] = (),
+    keep_below: Sequence[float] = (),
+    check_every: int = 10,
+    device: str = "cpu",
+    members_at_once: int | None = None,
+    precision: str | None = None,
+    **hyper: Any,
+) -> Run:
+    """Train seeds x swept settings together.
+
+    Args:
+        build: makes one plain module; called once a seed under that seed's random state. Or a ``Stack`` to go on from.
+        x, y: training set [N, ...] and targets [N, ...], shared, or ``along("seed", tensor)`` where members differ.
+        steps: updates. ``batch``: examples an update, ``None`` for all; their order depends on the seed alone.
+        sweep: axis name -> values. Names of the optimizer's hyperparameters (``lr``, ``weight_decay`` ...) set them;
+            any other is the notebook's own, read in ``objective``, ``prepare`` or ``hook`` by ``nets.setting(name)``.
+        loss: outputs [M, B, ...], targets [M, B, ...] -> [M]. ``objective``: (nets, batch) -> [M] replaces it altogether.
+        optimizer: ``sgd``, ``adam``, ``adamw``, ``adagrad``, with torch's hyperparameters as keywords (``lr=0.1``).
+        schedule: ``constant``, ``cosine``, ``linear`` or a function of the step giving a factor on the learning rate.
+        prepare: changes the stack once before training (initial scale, surgery).
+        mask: parameter name -> 0/1 tensor [*shape] (or ``along``): zeros are set and stay zero. ``frozen``: names kept
+            as they are.
+        augment: (x [M, B, ...], streams) -> x. ``hook``: (nets, updates done) after every update.
+        measure, measure_at: what is recorded, and after how many updates (0 = before training).
+        keep_at: numbers of updates to keep the networks at. ``keep_below``: training-loss thresholds, checked every
+            ``check_every`` updates on the whole training set in evaluation mode.
+        members_at_once: chunk of members trained together; by default as many as fit into memory.
+        precision: ``"bf16"`` for autocast, else full.
+    Raises:
+        ValueError: an argument outside what is allowed; one line naming value and range, before any training.
+    """
+    nets = _initial(build, seeds, sweep or {}, optimizer, x, device)
+    if steps < 1 or check_every < 1:
+        raise ValueError(f"steps = {steps}, check_every = {check_every}: both must be at least 1")
+    late = [s for s in [*measure_at, *keep_at] if not 0 <= s <= steps]
+    if late:
+        raise ValueError(f"step {late[0]} in measure_at or keep_at: allowed are 0 to {steps}")
+    if objective is None and (x is None or y is None):
+        raise ValueError("fit needs x and y, or an objective of its own")
+    if precision not in (None, "bf16"):
+        raise ValueError(f"precision = {precision!r}: allowed are None, 'bf16'")
+    for name in [*frozen, *(mask or {})]:
+        if name not in nets.params:
+            raise ValueError(f"parameter {name!r}: this network has {', '.join(nets.params)}")
+    if prepare is not None:
+        prepare(nets)
+
+    def supervised(nets: Stack, batch: Batch) -> Tensor:
+        return loss(nets(batch.x), batch.y)
+
+    def train_loss(nets: Stack, batches: Batches) -> Tensor:
+        with torch.no_grad():
+            return loss(nets.predict(batches.x.all(), each=True), batches.y.all())
+
+    plan = Plan(
+        steps, batch, objective or supervised, optimizer, hyper, schedule_of(schedule, steps), mask or {}, hook, augment,
+        measure, frozenset(measure_at), frozenset(keep_at), tuple(sorted(keep_below, reverse=True)), check_every,
+        precision, train_loss,
+    )  # fmt: skip
+    size = members_at_once or members_that_fit(nets, x, batch)
+    rows = [list(range(m, min(m + size, nets.members))) for m in range(0, nets.members, size)]
+    pieces = [_train(nets if len(rows) == 1 else nets.chunk(part), plan, x, y, frozen) for part in rows]
+    return _assemble(nets, pieces, plan)
+
+
+def _initial(
+    build: Callable[[], nn.Module] | Stack, seeds: Sequence[int] | None, sweep: Mapping[str, Sequence[Any]],
+    optimizer: str, x: Tensor | Along | None, device: str,
+) -> Stack:  # fmt: skip
+    """The untrained stack, hyperparameter axes outermost so that equal members lie together."""
+    if isinstance(build, Stack):
+        if seeds is not None or sweep:
+            raise ValueError("a Stack brings its own axes: give no seeds and no sweep with it")
+        return build.copy().to(device)
+    if not seeds:
+        raise ValueError("fit needs at least one seed")
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds = {list(seeds)}: every seed may stand only once")
+    empty = [axis for axis, values in sweep.items() if len(values) == 0]
+    if empty or "seed" in sweep:
+        raise ValueError(f"sweep of {(empty or ['seed'])[0]!r}: give at least one value; seeds go into seeds=")
+    hyper = set(allowed_hyperparameters(optimizer))
+    axes = {axis: sweep[axis] for axis in sorted(sweep, key=lambda a: a not in hyper)} | {"seed": seeds}
+    nets = build_stack(build, seeds, axes)
+    values = x.values if isinstance(x, Along) else x
+    floating = values is not None and values.is_floating_point()
+    return nets.to(device, values.dtype if floating else None)
+
+
+@dataclass
+class Piece:
+    """One chunk's results, tensors with the chunk's member axis first."""
+
+    nets: Stack
+    losses: Tensor
+    measured: dict[int, Mapping[str, Tensor]]
+    kept: dict[int, dict[str, Tensor]]
+    below: dict[float, dict[str, Tensor]]
+    reached: dict[float, Tensor]
+
+
+def _train(nets: Stack, plan: Plan, x: Tensor | Along | None, y: Tensor | Along | None, frozen: Sequence[str]) -> Piece:
+    for name, p in nets.net.named_parameters():
+        p.requires_grad_(name.replace("/", ".") not in frozen)
+    batches = Batches(nets, x, y, plan.batch)
+    masks = [(nets.params[name], _mask(value, nets)) for name, value in plan.mask.items()]
+    for p, m in masks:
+        p.mul_(m)
+    opt = StackOptimizer(nets, plan.optimizer, plan.hyper)
+    nets.randomness(Streams(nets.labels("seed"), "dropout", nets.device))
+    augmenting = Streams(nets.labels("seed"), "augment", nets.device)
+    piece = Piece(nets, torch.zeros(0), {}, {}, {}, {})
+    losses: list[Tensor] = []
+    _observe(piece, plan, batches, 0)
+    for batch in _progress(batches.draw(plan.steps), plan.steps):
+        nets.net.train()
+        if plan.augment is not None:
+            batch.x = plan.augment(batch.x, augmenting)
+        opt.zero_grad()
+        with torch.autocast(nets.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            values = plan.objective(nets, batch)
+        values.sum().backward()
+        opt.step(plan.schedule(batch.step))
+        for p, m in masks:
+            p.mul_(m)
+        losses.append(values.detach())
+        if plan.hook is not None:
+            with torch.no_grad():
+                plan.hook(nets, batch.step + 1)
+        _observe(piece, plan, batches, batch.step + 1)
+    nets.net.eval()
+    nets.randomness(None)
+    piece.losses = torch.stack(losses, 1).float().cpu()
+    return piece
+
+
+def _mask(value: Tensor | Along, nets: Stack) -> Tensor:
+    if isinstance(value, Along):
+        return value.flat()[value.rows(nets)].to(nets.device)
+    return value.to(nets.device)
+
+
+@torch.no_grad()
+def _observe(piece: Piece, plan: Plan, batches: Batches, done: int) -> None:
+    """Measurements and copies due after ``done`` updates."""
+    nets = piece.nets
+    if plan.measure is not None and done in plan.measure_at:
+        nets.net.eval()
+        piece.measured[done] = {name: value.detach().cpu() for name, value in plan.measure(nets, done).items()}
+    if done in plan.keep_at:
+        piece.kept[done] = {name: value.clone() for name, value in nets.state.items()}
+    if plan.keep_below and done % plan.check_every == 0:
+        _keep_reached(piece, plan, plan.train_loss(nets, batches), done)
+
+
+def _keep_reached(piece: Piece, plan: Plan, losses: Tensor, done: int) -> None:
+    for threshold in plan.keep_below:
+        if threshold not in piece.below:
+            lost = {n: torch.full_like(v, torch.nan) if v.is_floating_point() else v.clone() for n, v in piece.nets.state.items()}
+            piece.below[threshold] = lost
+            piece.reached[threshold] = torch.full((piece.nets.members,), torch.nan, device=losses.device)
+        new = (losses < threshold) & piece.reached[threshold].isnan()
+        if new.any():
+            piece.reached[threshold][new] = float(done)
+            for name, value in piece.nets.state.items():
+                piece.below[threshold][name][new] = value[new]
+
+
+def _progress(batches: Any, total: int) -> Any:
+    """A progress bar over steps where ``REPRO_PROGRESS`` asks for one; quiet in committed outputs."""
+    if not os.environ.get("REPRO_PROGRESS"):
+        return batches
+    from tqdm import tqdm
+
+    return tqdm(batches, total=total, unit="step", leave=False)
+
+
+def _assemble(nets: Stack, pieces: list[Piece], plan: Plan) -> Run:
+    import xarray as xr
+
+    def stack_of(states: list[Mapping[str, Tensor]]) -> Stack:
+        whole = nets.copy()
+        whole.load({name: torch.cat([s[name] for s in states]) for name in states[0]})
+        whole.net.eval()
+        return whole
+
+    final = stack_of([p.nets.state for p in pieces])
+    loss = torch.cat([p.losses for p in pieces])
+    data = {"loss": final.array(loss, "step", step=range(plan.steps))}
+    at = sorted(pieces[0].measured)
+    for name in pieces[0].measured[at[0]] if at else ():
+        values = torch.cat([torch.stack([p.measured[a][name] for a in at], 1) for p in pieces])  # [M, at, ...]
+        extra = [f"{name}_{i}" for i in range(values.dim() - 2)]
+        data[name] = final.array(values, "at", *extra, at=at)
+    broken = ~(loss[:, -1].isfinite() & final.flat().isfinite().all(1).cpu())
+    run = Run(final, xr.Dataset(data), final.array(broken))
+    run.kept = {step: stack_of([p.kept[step] for p in pieces]) for step in sorted(plan.keep_at)}
+    run.below = {t: stack_of([p.below[t] for p in pieces]) for t in plan.keep_below}
+    if plan.keep_below:
+        steps = torch.stack([torch.cat([p.reached[t] for p in pieces]) for t in plan.keep_below], 1)
+        run.reached = final.array(steps, "below", below=list(plan.keep_below))
+    return run
