@@ -1,0 +1,142 @@
+"""Run one notebook with checked parameters: ``python -m repro.run NOTEBOOK OUT [-f FILE.yml] [-p NAME VALUE]``.
+
+OUT appears whole or not at all. A run that fails leaves what was executed, traceback included, as OUT's
+``.failed.ipynb``. Exit status: 0 done, 1 the run failed, 2 the request was wrong, 143 it was terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from repro.parameters import (
+    THREAD_VARIABLES,
+    OneLineError,
+    Parameter,
+    ParameterError,
+    declared,
+    read_overrides,
+    require_known,
+    validate,
+)
+
+
+class RunError(OneLineError):
+    """The notebook did not run to its end."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        parameters = declared(options.notebook)
+        overrides = collect(parameters, options.file, options.parameter)
+        if options.check:
+            return 0
+        if options.out is None:
+            raise ParameterError("say where the executed notebook goes: python -m repro.run NOTEBOOK OUT")
+        set_environment(overrides.get("threads", parameters["threads"].default if "threads" in parameters else 1))
+        run(options.notebook, options.out, overrides, options.timeout)
+    except (ParameterError, RunError, OSError) as error:
+        print(f"{options.notebook}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ParameterError) else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m repro.run", description="Run one notebook with checked parameters.")
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("out", type=Path, nargs="?", help="where the executed notebook goes")
+    parser.add_argument("-f", "--file", action="append", default=[], help="YAML file of parameters; later ones win")
+    parser.add_argument("-p", "--parameter", action="append", default=[], nargs=2, metavar=("NAME", "VALUE"),
+                        help="one parameter; wins over every file")  # fmt: skip
+    parser.add_argument("--timeout", type=int, metavar="SECONDS", help="the longest that one cell may take")
+    parser.add_argument("--check", action="store_true", help="only check the parameters")
+    return parser
+
+
+def collect(
+    parameters: Mapping[str, Parameter], files: Iterable[str | Path], pairs: Iterable[tuple[str, str]]
+) -> dict[str, Any]:
+    """The overrides that `files`, then `pairs` (name, text), give; raises ParameterError on the first that is wrong."""
+    overrides: dict[str, Any] = {}
+    for file in files:
+        try:
+            overrides |= validate(parameters, read_overrides(file))
+        except ParameterError as error:
+            raise ParameterError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
+    for name, text in pairs:
+        require_known(parameters, [name])
+        overrides[name] = parameters[name].parse(text)
+    return overrides
+
+
+def set_environment(threads: int) -> None:
+    """Make kernels started from this process use `threads` CPU threads and a fixed string hash."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel warns about frozen modules
+
+
+def run(notebook: Path, out: Path, overrides: Mapping[str, Any], timeout: int | None = None) -> None:
+    """Execute `notebook` in its own folder, the result going to `out`; raises RunError if it does not reach its end."""
+    partial, failed = (out.with_name(f"{out.stem}.{state}.ipynb") for state in ("partial", "failed"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    failed.unlink(missing_ok=True)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _execute(notebook, partial, overrides, timeout)
+        partial.replace(out)
+    except BaseException as error:
+        if partial.exists():
+            partial.replace(failed)
+        if not isinstance(error, Exception):
+            raise
+        raise RunError(f"{_reason(error)}{f' (see {failed})' if failed.exists() else ''}") from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _execute(notebook: Path, partial: Path, overrides: Mapping[str, Any], timeout: int | None) -> None:
+    """Papermill, quiet. It writes `partial` before each cell, hence never the final name."""
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by our own line
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        executed = papermill.execute_notebook(
+            str(notebook), str(partial), parameters=dict(overrides), cwd=str(notebook.parent.resolve()),
+            progress_bar=False, execution_timeout=timeout, extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )  # fmt: skip
+    # Papermill marks the cells after a dead kernel as completed, so what was executed is read off the cells.
+    cells = [cell for cell in executed.cells if cell.cell_type == "code" and cell.source.strip()]
+    skipped = [cell for cell in cells if cell.execution_count is None]
+    if skipped:
+        raise RunError(f"{len(skipped)} of {len(cells)} code cells were not executed")
+
+
+def _reason(error: Exception) -> str:
+    """Why the run failed, in one line."""
+    if hasattr(error, "exec_count"):  # papermill's wrapper around an exception raised by a cell
+        return f"cell [{error.exec_count}] raised {error.ename}: {_first_line(error.evalue)}"
+    return f"{type(error).__name__}: {_first_line(str(error))}" if not isinstance(error, RunError) else str(error)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "no message")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
