@@ -1,0 +1,35 @@
+"""Start Snakemake on one target: ``python workflow/go.py small | full [PROFILE] [snakemake options]``.
+
+A killed Snakemake leaves a lock behind that it then refuses to pass. Here the lock is held by the process itself
+(flock), so it goes when the process goes, and a run that is really going on is still never joined by a second one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(target: str, profile: str = "default", *options: str) -> None:
+    """Replace this process by Snakemake; exits with one line if another run is going on or there is no such profile."""
+    folder = HERE / "profiles" / profile
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in folder.parent.iterdir()))
+        sys.exit(f"no profile {profile!r} in workflow/profiles; there are: {known}")
+    Path("_build").mkdir(exist_ok=True)
+    lock = os.open("_build/.running", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another run is going on in this folder; wait for it or stop it first")
+    os.set_inheritable(lock, True)
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "Snakefile"), "--nolock",
+                              "--workflow-profile", "none", "--profile", str(folder), *options, target])  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
