@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LIMIT = 60 * 1024  # bytes: a page of five figures stays below 300 KiB
+LIMIT = 40 * 1024  # bytes: a page of five figures stays below 300 KiB
 
 
 def show(figure: Figure, caption: str, alt: str) -> None:
-    """Display ``figure`` as a PNG of at most 60 KiB and close it.
+    """Display ``figure`` as a PNG of at most 40 KiB and close it.
 
     ``caption`` says what is drawn, ``alt`` what is to be seen in it. Both travel in the output's metadata, as
     ``{"repro": {"alt", "caption"}, "image/png": {"alt"}}``: the first for the book, the second where Jupyter and
@@ -32,18 +32,15 @@ def show(figure: Figure, caption: str, alt: str) -> None:
 
 
 def png(figure: Figure, limit: int = LIMIT) -> bytes:
-    """The figure as a PNG; reduced to 256 colours, then in resolution, where it would exceed ``limit`` bytes.
+    """The figure as a PNG of 256 colours, which halves it; reduced in resolution where it would exceed ``limit`` bytes.
 
     The same figure gives the same bytes: no date and no version is written into it.
     """
     dpi = figure.get_dpi()
-    data = _saved(figure, dpi)
-    while len(data) > limit:
-        data = _quantised(data)
-        if len(data) <= limit or dpi < 50:
-            break
+    data = _quantised(_saved(figure, dpi))
+    while len(data) > limit and dpi >= 50:
         dpi *= 0.85
-        data = _saved(figure, dpi)
+        data = _quantised(_saved(figure, dpi))
     return data
 
 

@@ -140,7 +140,7 @@ def identification(similarity: Tensor, tolerance: float = 1e-9) -> Tensor:
     best = similarity.amax(-1, keepdim=True)
     tied = similarity >= best - tolerance * best.abs()
     hit = tied.diagonal(dim1=-2, dim2=-1)
-    return (hit / tied.sum(-1)).mean(-1)
+    return (hit.to(similarity.dtype) / tied.sum(-1)).mean(-1)
 
 
 def _cut(x: Representation, variance: float) -> Representation:

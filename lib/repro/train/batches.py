@@ -31,6 +31,10 @@ class Along:
             index = index * size + torch.tensor([known.index(label) for label in labels])
         return index
 
+    def of(self, nets: Stack) -> Tensor:
+        """The values of each member, [M, ...]; right also where ``nets`` is only a chunk of a larger stack."""
+        return self.flat().to(nets.device)[self.rows(nets).to(nets.device)]
+
     def flat(self) -> Tensor:
         return self.values.flatten(0, len(self.dims) - 1) if len(self.dims) > 1 else self.values
 

@@ -1,0 +1,44 @@
+"""Linear CKA between many representations at once: one matrix product instead of a loop over pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from repro.measure.kernels import centre
+
+
+def pairwise_cka(activations: Iterable[Tensor], unbiased: bool = False) -> Tensor:
+    """Linear CKA of every two of R layers' activations, each [n, ...] on the same n inputs: [R, R] in float64.
+
+    CKA is the cosine of the angle between two centred Gram matrices (Cortes, Mohri and Rostamizadeh 2012), so R of
+    them, normalised, give all R^2 values as one product. ``unbiased`` takes the unbiased HSIC (Song et al. 2012), whose
+    Gram matrices are U-centred (Szekely and Rizzo 2014). A layer without variance resembles nothing: 0. Memory: R n^2
+    numbers; activations may come from a generator. Raises ValueError for different numbers of inputs, fewer than 4 of
+    them, or values that are not finite.
+    """
+    grams = [_gram(x, unbiased) for x in activations]
+    if len({len(g) for g in grams}) != 1:
+        raise ValueError(f"layers of {sorted({len(g) for g in grams})} inputs: give one probe set to all")
+    flat = torch.stack([g.flatten() for g in grams])
+    length = flat.norm(dim=1, keepdim=True)
+    flat /= torch.where(length > 0, length, 1.0)
+    return flat @ flat.T
+
+
+def _gram(x: Tensor, unbiased: bool) -> Tensor:
+    """Centred or U-centred linear Gram matrix [n, n] of activations [n, ...]."""
+    x = x.detach().flatten(1).to(torch.float64)
+    n = len(x)
+    if n < 4 or not x.isfinite().all():
+        raise ValueError(f"activations of {n} inputs: give at least 4, all finite")
+    x = x - x.mean(0)
+    k = x @ x.T
+    if not unbiased:
+        return centre(k)  # again: the round-off of the product
+    k = k.fill_diagonal_(0)
+    rows = k.sum(1)
+    k = k - (rows[:, None] + rows[None]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    return k.fill_diagonal_(0)

@@ -1,0 +1,44 @@
+"""Linear CKA of many layers at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from repro.measure.alignment import pairwise_cka
+from repro.measure.kernels import unbiased_cka
+from repro.measure.representation import Representation
+from repro.measure.similarity import linear_cka, similarity_matrix
+
+
+def layers(n: int = 30, widths: tuple[int, ...] = (5, 40, 12)) -> list[torch.Tensor]:
+    """Layers of different widths with a signal in common, on n inputs, off centre."""
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    signal = draw(n, 4)
+    return [signal @ draw(4, p) + draw(n, p) + 2 for p in widths]
+
+
+@pytest.mark.parametrize(("unbiased", "index"), [(False, linear_cka), (True, unbiased_cka)])
+def test_all_pairs_at_once_are_the_pairs_one_by_one(unbiased, index):
+    found = layers()
+    one_by_one = [Representation(x) for x in found]
+    expected = similarity_matrix(one_by_one, one_by_one, index)
+    assert torch.allclose(pairwise_cka(found, unbiased), expected, rtol=0, atol=1e-12)
+
+
+def test_images_are_flattened_and_a_generator_will_do():
+    x = torch.randn(10, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(pairwise_cka(a for a in (x, x.flatten(1) * 3 + 1)), torch.ones(2, 2, dtype=torch.float64))
+
+
+def test_a_dead_layer_resembles_nothing_not_even_itself():
+    found = pairwise_cka([torch.ones(6, 3), torch.randn(6, 3, generator=torch.Generator().manual_seed(1))])
+    assert found.tolist()[0] == [0, 0] and found[1, 1] == pytest.approx(1)
+
+
+def test_different_probe_sets_and_broken_activations_are_refused():
+    with pytest.raises(ValueError, match="one probe set"):
+        pairwise_cka([torch.randn(8, 2), torch.randn(9, 2)])
+    with pytest.raises(ValueError, match="finite"):
+        pairwise_cka([torch.full((8, 2), torch.nan)])
