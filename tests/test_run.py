@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from repro.evidence import MIME, validate_record
+from repro.parameters import THREAD_VARIABLES
+from repro.run import set_environment
 
 SETUP = """\
 seed: int = 2026  # base seed in [0, 1000000000]
@@ -236,3 +238,12 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc").exists() else True
+
+
+def test_a_relative_data_folder_is_the_callers_not_the_notebooks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_DATA", "mirror")
+    for name in (*THREAD_VARIABLES, "PYTHONHASHSEED", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, "")
+    set_environment(1)
+    assert os.environ["REPRO_DATA"] == str(tmp_path / "mirror")

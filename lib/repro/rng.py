@@ -43,22 +43,33 @@ class Streams:
         self.shared = len(distinct) != len(members) or list(members) != distinct
         self.rows = torch.tensor([distinct.index(seed) for seed in members], device=device)
 
-    def _spread(self, draws: list[torch.Tensor]) -> torch.Tensor:
-        stacked = torch.stack(draws)  # [distinct seeds, *shape]
-        return stacked[self.rows] if self.shared else stacked
+    def _spread(self, draws: torch.Tensor) -> torch.Tensor:
+        return draws.index_select(0, self.rows) if self.shared else draws
+
+    def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        return torch.empty(len(self.generators), *shape, dtype=dtype, device=self.device)
 
     def uniform(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Uniform numbers in [0, 1), shape [M, *shape]."""
-        return self._spread([torch.rand(shape, generator=g, device=self.device, dtype=dtype) for g in self.generators])
+        draws = self._empty(*shape, dtype=dtype)
+        for row, g in zip(draws.unbind(), self.generators, strict=True):
+            row.uniform_(generator=g)
+        return self._spread(draws)
 
     def normal(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Standard normal numbers, shape [M, *shape]."""
-        return self._spread([torch.randn(shape, generator=g, device=self.device, dtype=dtype) for g in self.generators])
+        draws = self._empty(*shape, dtype=dtype)
+        for row, g in zip(draws.unbind(), self.generators, strict=True):
+            row.normal_(generator=g)
+        return self._spread(draws)
 
     def integers(self, high: int, *shape: int) -> torch.Tensor:
         """Integers in 0 … high-1, shape [M, *shape]."""
-        return self._spread([torch.randint(high, shape, generator=g, device=self.device) for g in self.generators])
+        draws = self._empty(*shape, dtype=torch.long)
+        for row, g in zip(draws.unbind(), self.generators, strict=True):
+            row.random_(high, generator=g)
+        return self._spread(draws)
 
     def permutation(self, n: int) -> torch.Tensor:
         """A random order of 0 … n-1 for each member, shape [M, n]."""
-        return self._spread([torch.randperm(n, generator=g, device=self.device) for g in self.generators])
+        return self._spread(torch.stack([torch.randperm(n, generator=g, device=self.device) for g in self.generators]))

@@ -80,10 +80,12 @@ def collect(
 
 
 def set_environment(threads: int) -> None:
-    """Make kernels started from this process use `threads` CPU threads and a fixed string hash."""
+    """Make kernels started from this process use `threads` CPU threads, a fixed string hash and the same data folder."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel warns about frozen modules
+    if os.environ.get("REPRO_DATA"):  # a relative path means the caller's folder, not the notebook's, where kernels run
+        os.environ["REPRO_DATA"] = str(Path(os.environ["REPRO_DATA"]).resolve())
 
 
 def run(notebook: Path, out: Path, overrides: Mapping[str, Any], timeout: int | None = None) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from repro.evidence import EvidenceError, Interval, jackknife
+from repro.evidence import EvidenceError, Interval, jackknife, spearman
 from repro.evidence.intervals import mean_interval, share_interval
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
@@ -133,3 +133,55 @@ def test_the_jackknife_interval_is_centred_on_the_estimate_reported_even_where_t
     ]  # the plug-in variance is biased, its pseudo-values are not
     interval = jackknife(without, effects.var(), "t")
     assert interval.estimate == effects.var() == pytest.approx((interval.low + interval.high) / 2)
+
+
+def correlated(rho: float, n: int, draws: int) -> np.ndarray:
+    """Bivariate normal samples [draws, 2, n] of Spearman correlation rho, Pearson correlation 2 sin(pi rho / 6)."""
+    r, rng = 2 * np.sin(np.pi * rho / 6), np.random.default_rng(7)
+    x, e = rng.standard_normal((2, draws, n))
+    return np.stack([x, r * x + np.sqrt(1 - r**2) * e], 1)
+
+
+def test_the_rank_correlation_is_scipys_and_sees_ranks_only() -> None:
+    ((x, y),) = correlated(0.6, 20, 1)
+    interval = spearman(x, y)
+    assert interval.estimate == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert -1 < interval.low < interval.estimate < interval.high < 1
+    assert ends(spearman(np.exp(x), y**3)) == pytest.approx(ends(interval))
+    assert ends(spearman(x, -y)) == pytest.approx((-interval.high, -interval.low))
+
+
+def test_the_interval_of_a_rank_correlation_is_that_of_fishers_z() -> None:
+    x, y = [1, 2, 3, 4, 5, 6], [2, 1, 3, 4, 6, 5]  # rho = 1 - 6 * 4 / (6 * 35) = 31/35
+    z, error = np.arctanh(31 / 35), np.sqrt((1 + (31 / 35) ** 2 / 2) / 3)
+    assert ends(spearman(x, y)) == pytest.approx((np.tanh(z - 1.959964 * error), np.tanh(z + 1.959964 * error)))
+
+
+@pytest.mark.parametrize(("rho", "n"), [(0.0, 8), (0.9, 32)])
+def test_the_interval_of_a_rank_correlation_covers_it_19_times_in_20(rho: float, n: int) -> None:
+    found = [spearman(x, y) for x, y in correlated(rho, n, 1000)]
+    covered = np.mean([i.low <= rho <= i.high for i in found])
+    assert 0.93 <= covered <= 0.98  # four standard errors of the simulation are 0.028
+
+
+def test_perfect_ranks_of_few_units_prove_little() -> None:
+    interval = spearman([1, 2, 3, 4], [10, 20, 30, 40])  # one order in 24 by chance
+    assert interval.low < 0 < interval.estimate == interval.high == 1
+    assert interval.low == pytest.approx(spearman([1, 2, 3, 4], [1, 2, 4, 3]).low)
+    assert ends(spearman([1, 2, 3, 4], [4, 3, 2, 1])) == pytest.approx((-interval.high, -interval.low))
+    assert spearman(range(32), range(32)).low > 0.99
+
+
+def test_a_rank_correlation_leaves_out_and_counts_units_that_diverged() -> None:
+    interval = spearman([1, 2, 3, 4, np.nan], [1, 2, 4, 3, 5])
+    assert (interval.n, interval.diverged) == (5, 1)
+    assert ends(interval) == ends(spearman([1, 2, 3, 4], [1, 2, 4, 3]))
+
+
+def test_rank_correlations_that_cannot_be_are_refused() -> None:
+    with pytest.raises(EvidenceError, match="3 finite units give no interval of a rank correlation; give at least 4"):
+        spearman([1, 2, 3], [1, 2, 3])
+    with pytest.raises(EvidenceError, match="got 4 and 5"):
+        spearman([1, 2, 3, 4], [1, 2, 3, 4, 5])
+    with pytest.raises(EvidenceError, match="one side is the same for all units"):
+        spearman([1, 2, 3, 4], [1, 1, 1, 1])

@@ -6,7 +6,7 @@ leaves a record of MIME type ``application/vnd.repro.evidence+json``. A verdict 
 
 from repro.evidence.compound import every, ordered, versions
 from repro.evidence.criteria import above, below, between, exactly, share, within
-from repro.evidence.intervals import EvidenceError, Interval, jackknife
+from repro.evidence.intervals import EvidenceError, Interval, jackknife, spearman
 from repro.evidence.page import MIME, Page
 from repro.evidence.record import validate_record
 
@@ -23,6 +23,7 @@ __all__ = [
     "jackknife",
     "ordered",
     "share",
+    "spearman",
     "validate_record",
     "versions",
     "within",

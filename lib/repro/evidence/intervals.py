@@ -170,3 +170,30 @@ def jackknife(leave_one_out: Sequence[float], full: float, method: str = DEFAULT
     name = f"jackknife {method}"
     return Interval(float(full), around.low + shift, around.high + shift, len(loo), around.diverged, name,
                     around.values, around.note)  # fmt: skip
+
+
+def spearman(x: Any, y: Any) -> Interval:
+    """Spearman's rank correlation of `x` [n] and `y` [n], one pair of numbers per unit, with its 95 % interval.
+
+    Fisher's z = artanh(rho) with the standard error sqrt((1 + rho^2 / 2) / (n - 3)) of Bonett and Wright (Sample size
+    requirements for estimating Pearson, Kendall and Spearman correlations, Psychometrika 65, 2000), so within [-1, 1].
+    Where the ranks agree perfectly z is infinite: the inner end is then that of n units with two neighbours swapped.
+    Units of which either number is not finite are only counted. Raises EvidenceError for lengths that differ, fewer
+    than four finite units, and numbers that are all the same (no ranks).
+    """
+    from scipy import stats
+
+    a, b = as_array(x), as_array(y)
+    if len(a) != len(b):
+        raise EvidenceError(f"a rank correlation pairs one x with one y per unit; got {len(a)} and {len(b)}")
+    finite = np.isfinite(a) & np.isfinite(b)
+    a, b = a[finite], b[finite]
+    if len(a) < 4:
+        raise EvidenceError(f"{len(a)} finite units give no interval of a rank correlation; give at least 4")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        raise EvidenceError("a rank correlation needs numbers that differ; one side is the same for all units")
+    n, rho = len(a), round(float(stats.spearmanr(a, b).statistic), 12)  # agreement is 1, not 1 - 1e-16
+    inner = math.copysign(min(abs(rho), 1 - 12 / (n * (n**2 - 1))), rho)
+    z, half = math.atanh(inner), stats.norm.ppf(0.975) * math.sqrt((1 + inner**2 / 2) / (n - 3))
+    low, high = min(math.tanh(z - half), rho), max(math.tanh(z + half), rho)
+    return Interval(rho, low, high, len(finite), int((~finite).sum()), "fisher-z bonett-wright")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,21 +10,21 @@ from torch import Tensor
 from repro.measure.kernels import centre
 
 
-def pairwise_cka(activations: Iterable[Tensor], unbiased: bool = False) -> Tensor:
+def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tensor:
     """Linear CKA of every two of R layers' activations, each [n, ...] on the same n inputs: [R, R] in float64.
 
     CKA is the cosine of the angle between two centred Gram matrices (Cortes, Mohri and Rostamizadeh 2012), so R of
     them, normalised, give all R^2 values as one product. ``unbiased`` takes the unbiased HSIC (Song et al. 2012), whose
     Gram matrices are U-centred (Szekely and Rizzo 2014). A layer without variance resembles nothing: 0. Memory: R n^2
-    numbers; activations may come from a generator. Raises ValueError for different numbers of inputs, fewer than 4 of
-    them, or values that are not finite.
+    numbers. Raises ValueError for different numbers of inputs, fewer than 4 of them, or values that are not finite.
     """
-    grams = [_gram(x, unbiased) for x in activations]
-    if len({len(g) for g in grams}) != 1:
-        raise ValueError(f"layers of {sorted({len(g) for g in grams})} inputs: give one probe set to all")
-    flat = torch.stack([g.flatten() for g in grams])
-    length = flat.norm(dim=1, keepdim=True)
-    flat /= torch.where(length > 0, length, 1.0)
+    sizes = sorted({len(x) for x in activations})
+    if len(sizes) != 1:
+        raise ValueError(f"layers of {sizes} inputs: give one probe set to all")
+    flat = torch.empty(len(activations), sizes[0] ** 2, dtype=torch.float64, device=activations[0].device)
+    for row, x in zip(flat, activations, strict=True):
+        gram = _gram(x, unbiased)
+        row.copy_((gram / gram.norm().clamp(min=torch.finfo(torch.float64).tiny)).flatten())
     return flat @ flat.T
 
 

@@ -38,7 +38,7 @@ class Speaker(nn.Module):
         heads = self.heads(self.features(seen))
         if self.message is None or self.message_features is None:
             return heads
-        return torch.cat([self.message(self.message_features(seen)), heads], -1)
+        return torch.cat([self.message(self.message_features(seen)).mT, heads.mT], -2).mT
 
 
 class Pair(nn.Module):
@@ -56,8 +56,9 @@ class Pair(nn.Module):
 
     def forward(self, seen: Tensor) -> Heads:
         """Heads of both agents, an axis [2] before the batch, for what they see [..., 2, B, inputs]."""
-        both = [agent(part) for agent, part in zip(self.agents, seen.unbind(-3), strict=True)]
-        message, action, value = torch.stack(both, -3).split([self.messages, self.actions, 1], -1)
+        # transposed: the games of a batch stay next to each other in memory, as stacked linear layers leave them
+        both = [agent(part).mT for agent, part in zip(self.agents, seen.unbind(-3), strict=True)]
+        message, action, value = torch.stack(both, -3).mT.split([self.messages, self.actions, 1], -1)
         return Heads(message, action, value.squeeze(-1))
 
 
@@ -74,8 +75,8 @@ class Talk(NamedTuple):
 
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
     """Categorical draws [...] from ``logits`` [..., K] by inverting the distribution function at ``uniform`` [...]."""
-    steps = logits.detach().softmax(-1).cumsum(-1)
-    return (steps[..., :-1] <= uniform.unsqueeze(-1)).sum(-1)
+    steps = logits.detach().movedim(-1, 0).softmax(0).cumsum(0)  # along the first axis: vectorised over the games
+    return (steps[:-1] <= uniform).sum(0)
 
 
 def talk(nets: Callable[[Tensor], Heads], views: Tensor, uniform: Tensor, hear: Callable[[Tensor], Tensor]) -> Talk:

@@ -8,7 +8,9 @@ from torch import Tensor
 from repro.train.batches import Along
 from repro.train.stack import Stack
 
-CPU_BUDGET = 0.75 * 2**30  # bytes; a page is to stay under 1.5 GiB in all
+# bytes; far below what a machine has, because tensors above 32 MiB go back to the system after every use, and fetching
+# their pages anew costs more than the arithmetic on them
+CPU_BUDGET = 0.2 * 2**30
 
 
 def budget(device: torch.device) -> float:
