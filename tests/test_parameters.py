@@ -7,6 +7,7 @@ import nbformat
 import pytest
 import torch
 from repro import parameters
+from repro.parameters.live import require_device
 from repro.parameters import Current, ParameterError, check_parameters, declared, declared_in, scale, validate
 
 SOURCE = """\
@@ -229,3 +230,9 @@ def test_an_edited_parameters_cell_is_another_scale_than_the_one_on_disk(book: P
 
 def test_unchecked_parameters_have_no_scale(book: Path) -> None:
     assert scale(None, "demo", "theory", book) == "custom"
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ParameterError, match=r"^device = 'tpu' is not available on this machine; available: cpu[^\n]*$"):
+        require_device("tpu")
+    require_device("cpu")

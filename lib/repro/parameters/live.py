@@ -57,6 +57,7 @@ def check_parameters() -> None:
     parameters, injected = _from_cells(_cells_run(shell.user_ns.get("In", [])))
     require_known(parameters, injected)
     values = validate(parameters, {name: shell.user_ns[name] for name in parameters if name in shell.user_ns})
+    require_device(values.get("device", "cpu"))
     set_threads(values.get("threads", 1))
     _current = Current(parameters, values)
 
@@ -89,6 +90,16 @@ def _is_parameters_cell(cell: str) -> bool:
         return False
     names = [ast.unparse(node.target) for node in body if isinstance(node, ast.AnnAssign)]
     return "seed" in names and len(names) == len(body)
+
+
+def require_device(device: str) -> None:
+    """Raise ParameterError, naming the devices that there are, unless torch can compute on ``device``."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.split(":")[0], False):
+        available = ", ".join(name for name, yes in there.items() if yes)
+        raise ParameterError(f"device = {device!r} is not available on this machine; available: {available}")
 
 
 def set_threads(threads: int) -> None:
