@@ -6,9 +6,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+
 from repro import parameters
-from repro.parameters.live import require_device
 from repro.parameters import Current, ParameterError, check_parameters, declared, declared_in, scale, validate
+from repro.parameters.live import require_device
 
 SOURCE = """\
 # What can be changed

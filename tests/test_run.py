@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from repro.evidence import MIME, validate_record
 from repro.parameters import THREAD_VARIABLES
 from repro.run import set_environment

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from repro.data.games import matrix_games, rewards, xor_games
 from repro.rng import Streams
 

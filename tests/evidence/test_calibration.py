@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from repro.evidence import above, below, within
 from repro.evidence.intervals import FEW, bca_limits, mean_interval, stretched_t_limits, t_limits
-from scipy import stats
 
 DRAWS = 40_000
 ERROR = 3 * math.sqrt(0.05 * 0.95 / DRAWS)  # three standard errors of a simulated 5 %

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from repro.evidence import EvidenceError, Interval, jackknife, spearman
-from repro.evidence.intervals import mean_interval, share_interval
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
+
+from repro.evidence import EvidenceError, Interval, jackknife, spearman
+from repro.evidence.intervals import mean_interval, share_interval
 
 EFFECTS = [0.3, 0.1, 0.45, 0.2, 0.6]
 

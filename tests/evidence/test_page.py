@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+
 from repro.evidence import (
     MIME,
     EvidenceError,

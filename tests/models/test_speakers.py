@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch.nn.functional import one_hot
+
 from repro.models.speakers import Pair, sample, seen, talk
 from repro.train.layers import stackable
 from repro.train.stack import Stack, build_stack
-from torch.nn.functional import one_hot
 
 MESSAGES, ACTIONS, VIEW = 3, 2, 5
 

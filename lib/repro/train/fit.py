@@ -272,9 +272,11 @@ def _progress(batches: Any, total: int) -> Any:
 def _assemble(nets: Stack, pieces: list[Piece], plan: Plan) -> Run:
     import xarray as xr
 
+    @torch.no_grad()
     def stack_of(states: list[Mapping[str, Tensor]]) -> Stack:
         whole = nets.copy()
-        whole.load({name: torch.cat([s[name] for s in states]) for name in states[0]})
+        for name, target in whole.state.items():
+            torch.cat([s[name] for s in states], out=target)
         whole.net.eval()
         return whole
 
@@ -286,7 +288,8 @@ def _assemble(nets: Stack, pieces: list[Piece], plan: Plan) -> Run:
         values = torch.cat([torch.stack([p.measured[a][name] for a in at], 1) for p in pieces])  # [M, at, ...]
         extra = [f"{name}_{i}" for i in range(values.dim() - 2)]
         data[name] = final.array(values, "at", *extra, at=at)
-    broken = ~(loss[:, -1].isfinite() & final.flat().isfinite().all(1).cpu())
+    finite = [p.isfinite().flatten(1).all(1).cpu() for p in final.params.values()]
+    broken = ~(loss[:, -1].isfinite() & torch.stack(finite).all(0))
     run = Run(final, xr.Dataset(data), final.array(broken))
     run.kept = {step: stack_of([p.kept[step] for p in pieces]) for step in sorted(plan.keep_at)}
     run.below = {t: stack_of([p.below[t] for p in pieces]) for t in plan.keep_below}

@@ -10,7 +10,7 @@ from repro.train.stack import Stack
 
 # bytes; far below what a machine has, because tensors above 32 MiB go back to the system after every use, and fetching
 # their pages anew costs more than the arithmetic on them
-CPU_BUDGET = 0.2 * 2**30
+CPU_BUDGET = 0.1 * 2**30
 
 
 def budget(device: torch.device) -> float:
