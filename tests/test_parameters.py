@@ -234,6 +234,8 @@ def test_unchecked_parameters_have_no_scale(book: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(ParameterError, match=r"^device = 'tpu' is not available on this machine; available: cpu[^\n]*$"):
+    with pytest.raises(
+        ParameterError, match=r"^device = 'tpu' is not available on this machine; available: cpu[^\n]*$"
+    ):
         require_device("tpu")
     require_device("cpu")

@@ -31,11 +31,23 @@ def test_the_full_parameters_run_shortened_on_the_cpu(page: str, tmp_path: Path)
     assert validate(declared(notebook), full | cut)
     kept = {name for name in full if name not in cut}
     assert kept, f"{page}: everything of the full scale is cut; nothing of it is tested"
-    if any(value in DOWNLOADED for value in (full | cut).values() if isinstance(value, str)) and not os.environ.get("REPRO_DATA"):
+    if any(value in DOWNLOADED for value in (full | cut).values() if isinstance(value, str)) and not os.environ.get(
+        "REPRO_DATA"
+    ):
         pytest.skip(f"{page} needs downloaded data: set REPRO_DATA to a mirror")
     (tmp_path / "cut.yml").write_text(yaml.safe_dump(cut))
     files = [str(notebook.with_suffix(".full.yml")), str(tmp_path / "cut.yml")]
-    command = [sys.executable, "-m", "repro.run", str(notebook), str(tmp_path / "out.ipynb"), "-f", files[0], "-f", files[1]]
+    command = [
+        sys.executable,
+        "-m",
+        "repro.run",
+        str(notebook),
+        str(tmp_path / "out.ipynb"),
+        "-f",
+        files[0],
+        "-f",
+        files[1],
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     outputs = [o for c in json.loads((tmp_path / "out.ipynb").read_text())["cells"] for o in c.get("outputs", [])]

@@ -130,7 +130,16 @@ def test_every_optimizer_steps_as_torch_does(name, make, hyper):
 
 
 def test_swept_hyperparameters_belong_to_their_members():
-    run = fit(mlp, X, Y, seeds=[1, 2], sweep={"lr": [0.01, 0.2], "weight_decay": [0.0, 0.1]}, steps=STEPS, batch=BATCH, momentum=0.9)
+    run = fit(
+        mlp,
+        X,
+        Y,
+        seeds=[1, 2],
+        sweep={"lr": [0.01, 0.2], "weight_decay": [0.0, 0.1]},
+        steps=STEPS,
+        batch=BATCH,
+        momentum=0.9,
+    )
     assert dict(run.history.loss.sizes) == {"lr": 2, "weight_decay": 2, "seed": 2, "step": STEPS}
     for lr in (0.01, 0.2):
         for wd in (0.0, 0.1):
@@ -176,7 +185,15 @@ def test_frozen_parameters_do_not_move():
 def test_labels_and_inputs_may_differ_along_named_axes():
     noisy = torch.randint(3, (2, N))
     inputs = torch.randn(2, N, 6, dtype=torch.float64)
-    run = fit(mlp, along("seed", inputs), along("seed", noisy), seeds=[1, 2], sweep={"lr": [0.1, 0.2]}, steps=STEPS, batch=BATCH)
+    run = fit(
+        mlp,
+        along("seed", inputs),
+        along("seed", noisy),
+        seeds=[1, 2],
+        sweep={"lr": [0.1, 0.2]},
+        steps=STEPS,
+        batch=BATCH,
+    )
     for i, seed in enumerate([1, 2]):
         alone = train_alone(mlp, seed, inputs[i], noisy[i], lambda p: torch.optim.SGD(p, lr=0.2))
         assert_same(run.final.sel(lr=0.2), i, alone)
@@ -236,7 +253,18 @@ def test_going_on_from_a_kept_stack_starts_at_its_parameters():
 
 
 def test_networks_kept_below_a_loss_are_those_of_the_first_check_that_reached_it():
-    run = fit(mlp, X, Y, seeds=[1, 2], steps=60, batch=BATCH, lr=0.2, keep_below=[1.05, 1e-9], check_every=5, keep_at=range(0, 61, 5))
+    run = fit(
+        mlp,
+        X,
+        Y,
+        seeds=[1, 2],
+        steps=60,
+        batch=BATCH,
+        lr=0.2,
+        keep_below=[1.05, 1e-9],
+        check_every=5,
+        keep_at=range(0, 61, 5),
+    )
     for i in range(2):
         losses = {s: F.cross_entropy(net.predict(X)[i], Y).item() for s, net in run.kept.items()}
         first = min(s for s, value in losses.items() if value < 1.05)
@@ -246,7 +274,16 @@ def test_networks_kept_below_a_loss_are_those_of_the_first_check_that_reached_it
 
 
 def test_a_diverged_member_is_counted_and_leaves_the_others_alone():
-    run = fit(mlp, 10 * X, torch.randn(N, 3, dtype=torch.float64), seeds=[1], sweep={"lr": [0.001, 1e3]}, steps=30, batch=None, loss=squared_error)
+    run = fit(
+        mlp,
+        10 * X,
+        torch.randn(N, 3, dtype=torch.float64),
+        seeds=[1],
+        sweep={"lr": [0.001, 1e3]},
+        steps=30,
+        batch=None,
+        loss=squared_error,
+    )
     assert run.diverged.sel(lr=1e3).all() and not run.diverged.sel(lr=0.001).any()
     assert run.final.sel(lr=0.001).flat().isfinite().all()
 

@@ -250,7 +250,10 @@ def _observe(piece: Piece, plan: Plan, batches: Batches, done: int) -> None:
 def _keep_reached(piece: Piece, plan: Plan, losses: Tensor, done: int) -> None:
     for threshold in plan.keep_below:
         if threshold not in piece.below:
-            lost = {n: torch.full_like(v, torch.nan) if v.is_floating_point() else v.clone() for n, v in piece.nets.state.items()}
+            lost = {
+                n: torch.full_like(v, torch.nan) if v.is_floating_point() else v.clone()
+                for n, v in piece.nets.state.items()
+            }
             piece.below[threshold] = lost
             piece.reached[threshold] = torch.full((piece.nets.members,), torch.nan, device=losses.device)
         new = (losses < threshold) & piece.reached[threshold].isnan()

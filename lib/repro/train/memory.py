@@ -23,7 +23,9 @@ def bytes_saved(nets: Stack, x: Tensor) -> int:
     one, seen = nets.take([0], {"member": [0]}), {}
 
     def note(tensor: Tensor) -> Tensor:
-        seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()  # not its storage: it may be a view of all data
+        seen[tensor.data_ptr()] = (
+            tensor.numel() * tensor.element_size()
+        )  # not its storage: it may be a view of all data
         return tensor
 
     one.net.eval()  # dropout has no streams here; its mask adds little

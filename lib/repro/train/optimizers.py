@@ -36,7 +36,16 @@ def allowed_hyperparameters(name: str) -> list[str]:
     """The hyperparameters of optimizer ``name`` that may be set or swept. Raises ``ValueError`` for an unknown name."""
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer = {name!r}: allowed are {', '.join(OPTIMIZERS)}")
-    technical = {"self", "params", "foreach", "maximize", "capturable", "differentiable", "fused", "decoupled_weight_decay"}
+    technical = {
+        "self",
+        "params",
+        "foreach",
+        "maximize",
+        "capturable",
+        "differentiable",
+        "fused",
+        "decoupled_weight_decay",
+    }
     return [p for p in inspect.signature(OPTIMIZERS[name]).parameters if p not in technical]
 
 

@@ -26,7 +26,9 @@ class Vmapped(nn.Module):
     def __init__(self, module: nn.Module, members: int) -> None:
         super().__init__()
         if any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules()):
-            raise ValueError("dropout needs a stackable module (see repro.train.layers): under vmap its draws are not the seed's own")
+            raise ValueError(
+                "dropout needs a stackable module (see repro.train.layers): under vmap its draws are not the seed's own"
+            )
         self.__dict__["module"] = module  # not a child: its own parameters are placeholders
         for name, value in module.named_parameters():
             stacked = value.detach().expand(members, *value.shape).clone()
@@ -195,7 +197,9 @@ class Stack:
         self.net.train(was)
         return torch.cat(parts, dim=1)
 
-    def each(self, fn: Callable[[dict[str, Tensor], dict[str, Tensor]], Any], *args: Tensor, chunk: int | None = None) -> Any:
+    def each(
+        self, fn: Callable[[dict[str, Tensor], dict[str, Tensor]], Any], *args: Tensor, chunk: int | None = None
+    ) -> Any:
         """``vmap`` of ``fn(params, buffers, *args)`` over the members: measurements written for one plain network.
 
         Inside, ``functional_call(nets.template, (params, buffers), x)`` runs it. ``args`` carry a leading axis [M].
