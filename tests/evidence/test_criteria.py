@@ -173,3 +173,12 @@ def test_versions_may_have_parts_but_parts_no_versions() -> None:
 def test_criteria_say_what_they_ask() -> None:
     assert every(a=within(1, 0.1), b=exactly(0, 1e-6)).text == "a within 0.1 of 1; b equals 0 to within 1e-06"
     assert versions({"v1": above(0), "v2": below(0)}).text == "v1: above 0 | v2: below 0"
+
+
+def test_a_met_identity_does_not_decide_over_a_measured_part_that_is_met_too() -> None:
+    """Its n = 1 would stand for the whole claim, which was measured over many units."""
+    both = every(identity=exactly(1.0, 1e-9), measured=above(0))
+    finding = both.judge({"identity": 1.0, "measured": [5.0, 5.1, 4.9, 5.2, 5.0, 5.1]})
+    assert finding.verdict == "reproduced" and finding.deciding == "measured" and finding.interval.n == 6
+    missed = both.judge({"identity": 2.0, "measured": [5.0, 5.1, 4.9, 5.2, 5.0, 5.1]})
+    assert missed.verdict == "not reproduced" and missed.deciding == "identity"

@@ -44,12 +44,13 @@ class Finding:
         return self.verdict == REPRODUCED or (self.verdict.startswith("supports ") and self.verdict != NEITHER)
 
     @property
-    def weakness(self) -> tuple[int, float]:
-        """Sorts findings, the one that decides first: by verdict, then by distance from the bound in half-widths."""
+    def weakness(self) -> tuple[int, bool, float]:
+        """Sorts findings, the one that decides first: by verdict, then measured parts before identities (whose n is 1),
+        then by distance from the bound in half-widths."""
         rank = [NOT_REPRODUCED, INCONCLUSIVE, REPRODUCED].index(self.verdict)
         low, high = self.interval.low, self.interval.high
         margin = min(low - self.bounds[0], self.bounds[1] - high) / max((high - low) / 2, 1e-12)
-        return rank, -math.inf if math.isnan(margin) else margin
+        return rank, self.exact, -math.inf if math.isnan(margin) else margin
 
 
 class Criterion(Protocol):

@@ -57,8 +57,11 @@ def _evidence_rows(claim: Mapping[str, Any]) -> list[str]:
     if claim["note"]:
         verdict += f'<br><small class="verdict-note">{escape(claim["note"])}</small>'
     label = f'{escape(claim["id"])}<br><small style="font-weight:400">{escape(claim["statement"])}</small>'
-    found = measured(claim) + (f"<br><small>{escape(claim['deciding'])} decides</small>" if "deciding" in claim else "")
-    cells = [escape(claim["criterion"]), escape(claim["reported"]), found, _units(claim), control, verdict]
+    if "deciding" in claim:  # criteria, estimates and units stand in the rows of the parts
+        asked, found, units = f"{len(claim['parts'])} parts, below", f"{escape(claim['deciding'])} decides", ""
+    else:
+        asked, found, units = escape(claim["criterion"]), measured(claim), _units(claim)
+    cells = [asked, escape(claim["reported"]), found, units, control, verdict]
     return [_row(label, cells, raw=True)] + [_part_row(part) for part in claim.get("parts", [])]
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LIMIT = 40 * 1024  # bytes: a page of five figures stays below 300 KiB
+LIMIT = 60 * 1024  # bytes: a page of five figures stays below 300 KiB
 
 
 def show(figure: Figure, caption: str, alt: str) -> None:
-    """Display ``figure`` as a PNG of at most 40 KiB and close it.
+    """Display ``figure`` as a PNG of at most 60 KiB and close it.
 
     ``caption`` says what is drawn, ``alt`` what is to be seen in it. Both travel in the output's metadata, as
     ``{"repro": {"alt", "caption"}, "image/png": {"alt"}}``: the first for the book, the second where Jupyter and
