@@ -1,7 +1,8 @@
 """Run one notebook with checked parameters: ``python -m repro.run NOTEBOOK OUT [-f FILE.yml] [-p NAME VALUE]``.
 
 OUT appears whole or not at all. A run that fails leaves what was executed, traceback included, as OUT's
-``.failed.ipynb``. Exit status: 0 done, 1 the run failed, 2 the request was wrong, 143 it was terminated.
+``.failed.ipynb``. Exit status: 0 done, 1 the run failed, 2 the request was wrong, 143 it was
+terminated, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def run(notebook: Path, out: Path, overrides: Mapping[str, Any], timeout: int | 
     partial, failed = (out.with_name(f"{out.stem}.{state}.ipynb") for state in ("partial", "failed"))
     out.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    # also SIGINT: where a shell started us in the background it is ignored, and Python then raises nothing by itself
+    previous = {number: signal.signal(number, _terminate) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         _execute(notebook, partial, overrides, timeout)
         partial.replace(out)
@@ -104,7 +106,8 @@ def run(notebook: Path, out: Path, overrides: Mapping[str, Any], timeout: int | 
             raise
         raise RunError(f"{_reason(error)}{f' (see {failed})' if failed.exists() else ''}") from error
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
