@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from repro.models import ACTIVATIONS, MLP, ConvNet, PlainCNN, ResNet, activation, matched_init
@@ -180,3 +181,18 @@ def test_an_activation_is_a_fresh_leaf():
     assert activation("relu") is not activation("relu") and math.isclose(
         float(activation("selu")(torch.tensor(1.0))), 1.0507, abs_tol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_pooling_before_an_increasing_activation_changes_neither_output_nor_gradient(name):
+    net = built(lambda: ConvNet((4, 6), (1, 8, 8), 5, activation=name))
+    x = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    by_name, want = dict(net.named_parameters()), x
+    for block in net.hidden:
+        want = F.max_pool2d(activation(name)(block.conv(want)), 2)
+    want = net.head(want.flatten(1))
+    assert torch.equal(net(x), want)
+    mine = torch.autograd.grad(net(x).square().sum(), list(by_name.values()))
+    theirs = torch.autograd.grad(want.square().sum(), list(by_name.values()))
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)

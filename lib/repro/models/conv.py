@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from repro.models.activations import Init, activation, initialise, matched_init
 
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+# a maximum passes through an increasing function, max f(x) = f(max x): pooled first, f acts on a quarter of the numbers
+INCREASING = ("relu", "selu", "elu", "tanh", "linear")
 
 
 class ConvNet(nn.Module):
@@ -139,6 +141,8 @@ def _block(
     steps["activation"] = activation(name)
     if pool is not None:
         steps["pool"] = POOLS[pool](2)
+    if pool == "max" and name in INCREASING:
+        steps.move_to_end("activation")
     return nn.Sequential(steps)
 
 
