@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -32,11 +33,19 @@ class Along:
         return index
 
     def of(self, nets: Stack) -> Tensor:
-        """The values of each member, [M, ...]; right also where ``nets`` is only a chunk of a larger stack."""
-        return self.flat().to(nets.device)[self.rows(nets).to(nets.device)]
+        """The values of each member, [M, ...], to read only; right also where ``nets`` is a chunk of a larger stack."""
+        return pick(self.flat().to(nets.device), self.rows(nets))
 
     def flat(self) -> Tensor:
         return self.values.flatten(0, len(self.dims) - 1) if len(self.dims) > 1 else self.values
+
+
+def pick(values: Tensor, rows: Tensor) -> Tensor:
+    """``values[rows]``, without a copy where the rows follow one another."""
+    first, count = int(rows[0]), len(rows)
+    if torch.equal(rows, torch.arange(first, first + count)):
+        return values[first : first + count]
+    return values[rows.to(values.device)]
 
 
 def along(*dims_and_values: str | Tensor) -> Along:
@@ -53,17 +62,19 @@ class Source:
     def __init__(self, data: Tensor | Along, nets: Stack) -> None:
         self.each = isinstance(data, Along)
         self.values = (data.flat() if self.each else data).to(nets.device)
-        self.rows = data.rows(nets).to(nets.device)[:, None] if self.each else None
+        self.rows = data.rows(nets) if self.each else None
+        self.column = self.rows.to(nets.device)[:, None] if self.each else None
         self.members, self.size = nets.members, self.values.shape[int(self.each)]
 
     def at(self, index: Tensor) -> Tensor:
         """Examples [M, B] -> [M, B, ...]."""
-        return self.values[self.rows, index] if self.each else self.values[index]
+        return self.values[self.column, index] if self.each else self.values[index]
 
-    def all(self) -> Tensor:
-        """The whole set, [M, N, ...]; a view where members share it."""
+    @cached_property
+    def whole(self) -> Tensor:
+        """The whole set, [M, N, ...], to read only; a view where members share it or their rows follow one another."""
         if self.each:
-            return self.values[self.rows[:, 0]]
+            return pick(self.values, self.rows)
         return self.values.expand(self.members, *self.values.shape)
 
 
@@ -107,5 +118,5 @@ class Batches:
                 if place == 0:
                     epoch = order.permutation(self.size).to(self.device)
                 index = epoch[:, place * self.batch : (place + 1) * self.batch]
-            x, y = (None if s is None else s.all() if index is None else s.at(index) for s in (self.x, self.y))
+            x, y = (None if s is None else s.whole if index is None else s.at(index) for s in (self.x, self.y))
             yield Batch(x, y, step, streams, index)

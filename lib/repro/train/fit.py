@@ -144,7 +144,7 @@ def fit(
 
     def train_loss(nets: Stack, batches: Batches) -> Tensor:
         with torch.no_grad():
-            return loss(nets.predict(batches.x.all(), each=True), batches.y.all())
+            return loss(nets.predict(batches.x.whole, each=True), batches.y.whole)
 
     plan = Plan(
         steps, batch, objective or supervised, optimizer, hyper, schedule_of(schedule, steps), mask or {}, hook, augment,
@@ -152,9 +152,10 @@ def fit(
         precision, train_loss,
     )  # fmt: skip
     size = members_at_once or members_that_fit(nets, x, batch)
-    rows = [list(range(m, min(m + size, nets.members))) for m in range(0, nets.members, size)]
-    pieces = [_train(nets if len(rows) == 1 else nets.chunk(part), plan, x, y, frozen) for part in rows]
-    return _assemble(nets, pieces, plan)
+    shelf = Shelf(nets, plan)
+    pieces = [_train(nets, range(m, min(m + size, nets.members)), plan, shelf, x, y, frozen)
+              for m in range(0, nets.members, size)]  # fmt: skip
+    return _assemble(nets, pieces, plan, shelf)
 
 
 def _initial(
@@ -181,19 +182,44 @@ def _initial(
     return nets.to(device, values.dtype if floating else None)
 
 
+class Shelf:
+    """Networks kept on the way, allocated once for all members; every chunk writes its own rows."""
+
+    @torch.no_grad()
+    def __init__(self, nets: Stack, plan: Plan) -> None:
+        self.kept = {step: nets.copy() for step in sorted(plan.keep_at)}
+        self.below = {threshold: nets.copy() for threshold in plan.keep_below}
+        for stack in self.below.values():  # a threshold never reached leaves NaN
+            for value in stack.state.values():
+                if value.is_floating_point():
+                    value.fill_(torch.nan)
+        self.reached = torch.full((nets.members, len(plan.keep_below)), torch.nan, device=nets.device)
+
+
 @dataclass
 class Piece:
-    """One chunk's results, tensors with the chunk's member axis first."""
+    """One chunk: its networks, the members (``rows``) they are, and its results with the chunk's member axis first."""
 
     nets: Stack
-    losses: Tensor
-    measured: dict[int, Mapping[str, Tensor]]
-    kept: dict[int, dict[str, Tensor]]
-    below: dict[float, dict[str, Tensor]]
-    reached: dict[float, Tensor]
+    rows: range
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    measured: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def put(self, into: Stack, state: Mapping[str, Tensor], which: Tensor | None = None) -> None:
+        """Copy ``state`` (only the members in the boolean mask ``which``) to this chunk's rows of a stack of all."""
+        for name, value in into.state.items():
+            own = value[self.rows.start : self.rows.stop]
+            if which is None:
+                own.copy_(state[name])
+            else:
+                own[which] = state[name][which]
 
 
-def _train(nets: Stack, plan: Plan, x: Tensor | Along | None, y: Tensor | Along | None, frozen: Sequence[str]) -> Piece:
+def _train(
+    whole: Stack, rows: range, plan: Plan, shelf: Shelf, x: Tensor | Along | None, y: Tensor | Along | None,
+    frozen: Sequence[str],
+) -> Piece:  # fmt: skip
+    nets = whole if len(rows) == whole.members else whole.chunk(rows)
     for name, p in nets.net.named_parameters():
         p.requires_grad_(name.replace("/", ".") not in frozen)
     batches = Batches(nets, x, y, plan.batch)
@@ -203,9 +229,8 @@ def _train(nets: Stack, plan: Plan, x: Tensor | Along | None, y: Tensor | Along 
     opt = StackOptimizer(nets, plan.optimizer, plan.hyper)
     nets.randomness(Streams(nets.labels("seed"), "dropout", nets.device))
     augmenting = Streams(nets.labels("seed"), "augment", nets.device)
-    piece = Piece(nets, torch.zeros(0), {}, {}, {}, {})
-    losses: list[Tensor] = []
-    _observe(piece, plan, batches, 0)
+    piece, losses = Piece(nets, rows), []
+    _observe(piece, plan, shelf, batches, 0)
     for batch in _progress(batches.draw(plan.steps), plan.steps):
         nets.net.train()
         if plan.augment is not None:
@@ -221,10 +246,14 @@ def _train(nets: Stack, plan: Plan, x: Tensor | Along | None, y: Tensor | Along 
         if plan.hook is not None:
             with torch.no_grad():
                 plan.hook(nets, batch.step + 1)
-        _observe(piece, plan, batches, batch.step + 1)
+        _observe(piece, plan, shelf, batches, batch.step + 1)
+    opt.zero_grad()  # gradients are as large as the networks
     nets.net.eval()
     nets.randomness(None)
     piece.losses = torch.stack(losses, 1).float().cpu()
+    if nets is not whole:
+        piece.put(whole, nets.state)
+        piece.nets = whole
     return piece
 
 
@@ -235,32 +264,20 @@ def _mask(value: Tensor | Along, nets: Stack) -> Tensor:
 
 
 @torch.no_grad()
-def _observe(piece: Piece, plan: Plan, batches: Batches, done: int) -> None:
+def _observe(piece: Piece, plan: Plan, shelf: Shelf, batches: Batches, done: int) -> None:
     """Measurements and copies due after ``done`` updates."""
     nets = piece.nets
     if plan.measure is not None and done in plan.measure_at:
         nets.net.eval()
         piece.measured[done] = {name: value.detach().cpu() for name, value in plan.measure(nets, done).items()}
     if done in plan.keep_at:
-        piece.kept[done] = {name: value.clone() for name, value in nets.state.items()}
+        piece.put(shelf.kept[done], nets.state)
     if plan.keep_below and done % plan.check_every == 0:
-        _keep_reached(piece, plan, plan.train_loss(nets, batches), done)
-
-
-def _keep_reached(piece: Piece, plan: Plan, losses: Tensor, done: int) -> None:
-    for threshold in plan.keep_below:
-        if threshold not in piece.below:
-            lost = {
-                n: torch.full_like(v, torch.nan) if v.is_floating_point() else v.clone()
-                for n, v in piece.nets.state.items()
-            }
-            piece.below[threshold] = lost
-            piece.reached[threshold] = torch.full((piece.nets.members,), torch.nan, device=losses.device)
-        new = (losses < threshold) & piece.reached[threshold].isnan()
-        if new.any():
-            piece.reached[threshold][new] = float(done)
-            for name, value in piece.nets.state.items():
-                piece.below[threshold][name][new] = value[new]
+        losses, reached = plan.train_loss(nets, batches), shelf.reached[piece.rows.start : piece.rows.stop]
+        for i, threshold in enumerate(plan.keep_below):
+            new = (losses < threshold) & reached[:, i].isnan()
+            reached[new, i] = float(done)
+            piece.put(shelf.below[threshold], nets.state, new)
 
 
 def _progress(batches: Any, total: int) -> Any:
@@ -272,18 +289,11 @@ def _progress(batches: Any, total: int) -> Any:
     return tqdm(batches, total=total, unit="step", leave=False)
 
 
-def _assemble(nets: Stack, pieces: list[Piece], plan: Plan) -> Run:
+def _assemble(final: Stack, pieces: list[Piece], plan: Plan, shelf: Shelf) -> Run:
     import xarray as xr
 
-    @torch.no_grad()
-    def stack_of(states: list[Mapping[str, Tensor]]) -> Stack:
-        whole = nets.copy()
-        for name, target in whole.state.items():
-            torch.cat([s[name] for s in states], out=target)
-        whole.net.eval()
-        return whole
-
-    final = stack_of([p.nets.state for p in pieces])
+    for stack in (final, *shelf.kept.values(), *shelf.below.values()):
+        stack.net.eval()
     loss = torch.cat([p.losses for p in pieces])
     data = {"loss": final.array(loss, "step", step=range(plan.steps))}
     at = sorted(pieces[0].measured)
@@ -293,10 +303,7 @@ def _assemble(nets: Stack, pieces: list[Piece], plan: Plan) -> Run:
         data[name] = final.array(values, "at", *extra, at=at)
     finite = [p.isfinite().flatten(1).all(1).cpu() for p in final.params.values()]
     broken = ~(loss[:, -1].isfinite() & torch.stack(finite).all(0))
-    run = Run(final, xr.Dataset(data), final.array(broken))
-    run.kept = {step: stack_of([p.kept[step] for p in pieces]) for step in sorted(plan.keep_at)}
-    run.below = {t: stack_of([p.below[t] for p in pieces]) for t in plan.keep_below}
+    run = Run(final, xr.Dataset(data), final.array(broken), shelf.kept, shelf.below)
     if plan.keep_below:
-        steps = torch.stack([torch.cat([p.reached[t] for p in pieces]) for t in plan.keep_below], 1)
-        run.reached = final.array(steps, "below", below=list(plan.keep_below))
+        run.reached = final.array(shelf.reached, "below", below=list(plan.keep_below))
     return run
