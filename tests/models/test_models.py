@@ -22,6 +22,7 @@ NETWORKS = {
     "mlp linear": (lambda: MLP([20, 5], "linear"), (20,)),
     "conv": (lambda: ConvNet((4, 6), (1, 8, 8), 5), (1, 8, 8)),
     "conv batch": (lambda: ConvNet((4, 6), (2, 8, 6), 5, norm="batch", pool="average"), (2, 8, 6)),
+    "conv dense": (lambda: ConvNet((4,), (1, 8, 8), 5, norm="batch", dense=(12, 8), dropout=0.2), (1, 8, 8)),
     "conv no pool": (lambda: ConvNet((4,), (1, 5, 5), 5, pool=None), (1, 5, 5)),
     "plain": (lambda: PlainCNN(0.25, 1, (3, 12, 12), 5), (3, 12, 12)),
     "plain deep": (lambda: PlainCNN(0.25, 2, (1, 9, 9), 5, norm=None), (1, 9, 9)),
@@ -39,7 +40,7 @@ def test_a_network_maps_a_batch_to_logits_and_names_its_hidden_layers(name):
     features = net.features(x)
     assert all(f.shape[0] == 7 for f in features.values())
     if "resnet" not in name and "linear" not in name:
-        assert len(features) == len(net.hidden)
+        assert len(features) == len(net.hidden) + len(getattr(net, "dense", ()))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -49,7 +50,7 @@ def test_the_head_reads_the_last_feature(name):
     x = torch.randn(3, *shape)
     last = list(net.features(x).values() or [x])[-1]
     if isinstance(net, ConvNet):
-        last = last.flatten(-3)
+        last = last.flatten(1)
     elif not isinstance(net, MLP):
         last = last.mean((-2, -1))
     torch.testing.assert_close(net.head(last), net(x))
@@ -165,6 +166,7 @@ def test_the_parameterless_shortcut_passes_strided_pixels_and_zeros():
         (lambda: MLP([4, 3, 2], init=("gain", -1.0)), "with g > 0"),
         (lambda: ConvNet((4, 4, 4, 4), (1, 8, 8)), "4 poolings by 2 leave nothing"),
         (lambda: ConvNet(norm="layer"), "norm is 'layer'"),
+        (lambda: ConvNet(dropout=0.5), "no dense layers"),
         (lambda: PlainCNN(image=(1, 8, 8)), "a side of 9 or more"),
         (lambda: PlainCNN(depth=0), "depth is 0"),
         (lambda: ResNet(21), "depth is 21: give 6n"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from repro.models.activations import Init, activation, initialise, matched_init
+from repro.models.mlp import dense_block
 
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 # a maximum passes through an increasing function, max f(x) = f(max x): pooled first, f acts on a quarter of the numbers
@@ -15,11 +16,12 @@ INCREASING = ("relu", "selu", "elu", "tanh", "linear")
 
 
 class ConvNet(nn.Module):
-    """Blocks of 3x3 convolution, optional norm, activation and 2x2 pooling on images [..., C, H, W]; then a linear head
-    on the flattened map.
+    """Blocks of 3x3 convolution, optional norm, activation and 2x2 pooling on images [..., C, H, W]; then, on the
+    flattened map, hidden linear layers of ``dense`` units, each with norm, activation and dropout, and a linear head.
 
     ``channels`` gives each block's width, ``image`` the input's (C, H, W); ``norm`` is None or "batch"; ``pool`` is
-    "max", "average" or None. Raises ValueError where pooling would leave nothing of the image.
+    "max", "average" or None; ``dropout`` acts behind dense layers alone. Raises ValueError where pooling would leave
+    nothing of the image.
     """
 
     stackable = True
@@ -33,27 +35,43 @@ class ConvNet(nn.Module):
         pool: str | None = "max",
         activation: str = "relu",
         init: Init = "matched",
+        dense: Sequence[int] = (),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         depth, height, width = image
         shrink = 2 ** len(channels) if pool else 1
         _check(channels, image, norm, pool, shrink)
+        if dropout and not dense:
+            raise ValueError(f"dropout is {dropout}, but there are no dense layers that it could act on")
         self.hidden = nn.ModuleList(
             _block(c_in, c_out, 1, 1, norm, activation, pool)
             for c_in, c_out in zip((depth, *channels), channels, strict=False)
         )
-        self.head = nn.Linear(channels[-1] * (height // shrink) * (width // shrink), classes)
+        fans = [channels[-1] * (height // shrink) * (width // shrink), *dense]
+        self.dense = nn.ModuleList(
+            dense_block(fan_in, units, activation, norm, norm_after=False, dropout=dropout)
+            for fan_in, units in zip(fans, dense, strict=False)
+        )
+        self.head = nn.Linear(fans[-1], classes)
         initialise(self, matched_init(activation) if init == "matched" else init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [..., classes] for images [..., C, H, W]."""
         for block in self.hidden:
             x = block(x)
-        return self.head(x.flatten(-3))
+        x = x.flatten(-3)
+        for block in self.dense:
+            x = block(x)
+        return self.head(x)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """What each block passes on, after activation and pooling: "conv1" ... -> [..., C, H, W]."""
-        return _features(self.hidden, x)
+        """What each block passes on: "conv1" ... -> [..., C, H, W] after pooling, then "dense1" ... -> [..., units]."""
+        features = _features(self.hidden, x)
+        x = features[f"conv{len(self.hidden)}"].flatten(-3)
+        for i, block in enumerate(self.dense, start=1):
+            x = features[f"dense{i}"] = block(x)
+        return features
 
 
 class PlainCNN(nn.Module):

@@ -39,7 +39,7 @@ class MLP(nn.Module):
         super().__init__()
         _check(widths, norm, dropout, dropout_kind)
         self.hidden = nn.ModuleList(
-            _block(fan_in, width, activation, norm, norm_after, dropout, dropout_kind, bias)
+            dense_block(fan_in, width, activation, norm, norm_after, dropout, dropout_kind, bias)
             for fan_in, width in itertools.pairwise(widths[:-1])
         )
         self.head = nn.Linear(widths[-2], widths[-1], bias=bias)
@@ -59,16 +59,17 @@ class MLP(nn.Module):
         return features
 
 
-def _block(
+def dense_block(
     fan_in: int,
     width: int,
     name: str,
-    norm: str | None,
-    norm_after: bool,
-    dropout: float,
-    dropout_kind: str,
-    bias: bool,
+    norm: str | None = None,
+    norm_after: bool = True,
+    dropout: float = 0.0,
+    dropout_kind: str = "standard",
+    bias: bool = True,
 ) -> nn.Sequential:
+    """A hidden block of a perceptron, [..., fan_in] -> [..., width]; the arguments are those of :class:`MLP`."""
     steps: OrderedDict[str, nn.Module] = OrderedDict(
         linear=nn.Linear(fan_in, width, bias=bias), activation=activation(name)
     )
