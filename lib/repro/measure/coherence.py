@@ -1,0 +1,231 @@
+"""Coherence of per-example gradients, and how the gradients of single logits cluster.
+
+Coherence (Chatterjee and Zielinski 2022): α = |E g|^2 / E|g|^2 = E[g.g'] / E[g.g] in [0, 1] over a sample of m
+examples. Orthogonal gradients give 1/m, so m α counts the examples that a step on one example helps.
+Logit clustering (Fort and Ganguli 2019): the gradient of logit k on an example is a mean c_k plus noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+from torch.nn.functional import one_hot
+
+from repro.measure import gradients
+from repro.measure.factored import factored_gram, gradient_factors
+from repro.measure.gradients import Gram, member, per_example_gradients
+
+if TYPE_CHECKING:
+    from repro.train import Along, Stack
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Coherence(NamedTuple):
+    """``alpha`` [M] over ``examples`` examples, and ``layers``: layer name -> its own alpha [M]. The network's alpha is
+    the average of its layers' weighted by their mean squared gradient norms.
+    """
+
+    alpha: Tensor
+    layers: dict[str, Tensor]
+    examples: int
+
+    @property
+    def scaled(self) -> Tensor:
+        """m α, [M]: 1 for orthogonal gradients, m for equal ones."""
+        return self.examples * self.alpha
+
+
+class LogitClusters(NamedTuple):
+    """The model ∂z_k/∂θ = c_k + noise: sample ``means`` [M, K, P], |c_k|^2 without the noise's part ``signal`` [M, K],
+    and E|noise|^2 ``noise`` [M, K]. Per parameter, σ_c^2 = signal / P and σ_E^2 = noise / P.
+    """
+
+    means: Tensor
+    signal: Tensor
+    noise: Tensor
+
+
+class LogitCosines(NamedTuple):
+    """Mean cosines between logit gradients on two different examples, each [...]: ``same_logit``, of these the pairs
+    of one class ``same_logit_same_class``, and ``different_logit``.
+    """
+
+    same_logit_same_class: Tensor
+    same_logit: Tensor
+    different_logit: Tensor
+
+
+def coherence(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chunk: int = 64) -> Coherence:
+    """Coherence of each member's per-example gradients over (x, y), in memory O(chunk P), never N P.
+
+    ``loss``: outputs [M, N, ...], targets [M, N, ...] -> [M]; x, y shared or ``along(...)``, all as for ``fit``.
+    Evaluation mode. For networks of linear layers one backward pass does.
+    """
+    means: list[dict[str, Tensor]] = []
+    squares: list[dict[str, Tensor]] = []
+    for one in _members(nets, loss, x, y):
+        mean, square = _moments(*one, chunk)
+        means.append({layer: g.square().sum() for layer, g in mean.items()})
+        squares.append(square)
+    up, down = ({layer: torch.stack([m[layer] for m in ms]) for layer in ms[0]} for ms in (means, squares))
+    examples = len(next(_members(nets, loss, x, y))[3])
+    return Coherence(sum(up.values()) / sum(down.values()), {n: up[n] / down[n] for n in up}, examples)
+
+
+def stack_gram(
+    nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chunk: int = 128, factored: bool | None = None
+) -> Gram:
+    """Inner products of every two examples' gradients for each member: products [M, N, N], norms [M, N] (twice).
+
+    Arguments as for :func:`coherence`. ``factored``: from layer inputs and errors (networks of linear layers only), or
+    from the gradients in chunks; by default the first where it is possible.
+    """
+    grams = [_gram(*one, chunk, factored) for one in _members(nets, loss, x, y)]
+    return Gram(*(torch.stack(part) for part in zip(*grams, strict=True)))
+
+
+def coherence_of_groups(products: Tensor, groups: Tensor) -> Tensor:
+    """α within each group of examples, from ``products`` [..., N, N] and group numbers [N] (0 ... G-1): [..., G].
+
+    Compare groups of one size, or m α: α of orthogonal gradients is 1 / m.
+    """
+    belongs = one_hot(groups).to(products)  # [N, G]
+    counts = belongs.sum(0)
+    within = (belongs * (products @ belongs)).sum(-2) / counts**2
+    return within / (products.diagonal(dim1=-2, dim2=-1) @ belongs / counts)
+
+
+def logit_jacobian(nets: Stack, x: Tensor, chunk: int = 64) -> Tensor:
+    """Gradient of every logit on every example of ``x`` [N, ...] for each member: [M, N, K, P]. For small networks."""
+    was = nets.template.training
+    nets.template.eval()
+
+    def jacobian(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        def logits(p: dict[str, Tensor], one: Tensor) -> Tensor:
+            return functional_call(nets.template, (p, buffers), (one[None],))[0]
+
+        parts = [vmap(jacrev(logits), (None, 0))(params, part) for part in x.to(nets.device).split(chunk)]
+        return torch.cat([torch.cat([t.flatten(2) for t in part.values()], 2) for part in parts])
+
+    found = nets.each(jacobian)
+    nets.template.train(was)
+    return found
+
+
+def logit_gram(nets: Stack, x: Tensor, classes: int, chunk: int = 128) -> Gram:
+    """Inner products of the gradients of every two (example, logit) pairs, the logit running fastest: [M, N K, N K].
+
+    Equals that of :func:`logit_jacobian` without forming it.
+    """
+    logits = torch.arange(classes, device=x.device).repeat(len(x))
+    return stack_gram(nets, _picked, x.repeat_interleave(classes, 0), logits, chunk)
+
+
+def logit_cosines(gram: Gram, labels: Tensor, classes: int) -> LogitCosines:
+    """Mean cosines out of a :func:`logit_gram` of examples with ``labels`` [N]; pairs of an example with itself are
+    left out.
+    """
+    n, k = len(labels), classes
+    cosine = (gram.products / gram.norms1.unsqueeze(-1) / gram.norms2.unsqueeze(-2)).unflatten(-1, (n, k))
+    cosine = cosine.unflatten(-3, (n, k)).movedim(-3, -2)  # [..., N, N, K, K]
+    same = cosine.diagonal(dim1=-2, dim2=-1).mean(-1)  # [..., N, N]
+    other = (cosine.sum((-2, -1)) - k * same) / (k * (k - 1))
+    apart = ~torch.eye(n, dtype=torch.bool, device=labels.device)
+    alike = apart & (labels[:, None] == labels[None])
+    return LogitCosines(same[..., alike].mean(-1), same[..., apart].mean(-1), other[..., apart].mean(-1))
+
+
+def logit_clusters(nets: Stack, x: Tensor, classes: int, chunk: int = 64) -> LogitClusters:
+    """Cluster means of the logit gradients over ``x`` [N, ...] and their unbiased signal and noise, in memory O(K P)."""
+    rows = []
+    for k in range(classes):
+        logit = torch.full((len(x),), k, device=x.device)
+        moments = [_moments(*one, chunk) for one in _members(nets, _picked, x, logit)]
+        means = torch.stack([torch.cat(list(mean.values())) for mean, _ in moments])
+        squares = torch.stack([sum(square.values()) for _, square in moments])
+        noise = (squares - means.square().sum(1)) * len(x) / (len(x) - 1)
+        rows.append((means, means.square().sum(1) - noise / len(x), noise))
+    return LogitClusters(*(torch.stack(part, 1) for part in zip(*rows, strict=True)))
+
+
+# -- how -----------------------------------------------------------------------------------------------------------
+
+
+def _picked(outputs: Tensor, logit: Tensor) -> Tensor:
+    """The chosen logit as a loss: [M, B, K], [M, B] -> [M]."""
+    return outputs.gather(-1, logit.unsqueeze(-1)).flatten(1).mean(1)
+
+
+def _members(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along) -> Iterator[tuple]:
+    """For each member: module, params, buffers, x, y and the loss of one plain network."""
+
+    def plain(outputs: Tensor, targets: Tensor) -> Tensor:
+        return loss(outputs[None], targets[None])[0]
+
+    own = [not isinstance(data, Tensor) for data in (x, y)]
+    values = [data.of(nets) if each else data.to(nets.device) for data, each in zip((x, y), own, strict=True)]
+    for m in range(nets.members):
+        one = [data[m] if each else data for data, each in zip(values, own, strict=True)]
+        yield nets.template, member(nets.params, m), member(nets.buffers, m), *one, plain
+
+
+def _moments(module, params, buffers, x, y, loss, chunk: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By layer, in the order of the parameters: the mean gradient (flat) and the mean squared gradient norm."""
+    try:
+        factors = gradient_factors(module, params, buffers, x, y, loss)
+    except ValueError:  # not linear layers only
+        return _chunked_moments(module, params, buffers, x, y, loss, chunk)
+    means, squares = {}, {}
+    for layer, (a, delta, bias) in zip(_linear_layers_as_called(module, x[:1]), factors, strict=True):
+        parts = [(delta.T @ a).flatten(), *([delta.sum(0)] if bias else [])]
+        means[layer] = torch.cat(parts) / len(x)
+        squares[layer] = ((a.square().sum(1) + bias) * delta.square().sum(1)).mean()
+    order = list(dict.fromkeys(name.rpartition(".")[0] for name in params))
+    return {n: means[n] for n in order}, {n: squares[n] for n in order}
+
+
+def _linear_layers_as_called(module: nn.Module, x: Tensor) -> list[str]:
+    """Names of the linear layers in the order of the forward pass, which may differ from that of the parameters."""
+    called: list[str] = []
+    handles = [
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
+    with torch.no_grad():
+        module(x.to(next(module.parameters())))
+    for handle in handles:
+        handle.remove()
+    return called
+
+
+def _chunked_moments(module, params, buffers, x, y, loss, chunk: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    layer_of = [name.rpartition(".")[0] for name in params]
+    sizes = [p.numel() for p in params.values()]
+    total = torch.zeros(sum(sizes), dtype=next(iter(params.values())).dtype, device=x.device)
+    square = torch.zeros_like(total)
+    for part_x, part_y in zip(x.split(chunk), y.split(chunk), strict=True):
+        rows = per_example_gradients(module, params, buffers, part_x, part_y, loss)
+        total += rows.sum(0)
+        square += rows.square().sum(0)
+    means: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    for layer, mean, norm in zip(layer_of, (total / len(x)).split(sizes), square.split(sizes), strict=True):
+        means[layer] = torch.cat([means[layer], mean]) if layer in means else mean
+        squares[layer] = squares.get(layer, 0) + norm.sum() / len(x)
+    return means, squares
+
+
+def _gram(module, params, buffers, x, y, loss, chunk: int, factored: bool | None) -> Gram:
+    if factored is not False:
+        try:
+            return factored_gram(module, params, buffers, (x, y), (x, y), loss)
+        except ValueError:
+            if factored:
+                raise
+    return gradients.gram(module, params, buffers, (x, y), None, loss, chunk)
