@@ -68,7 +68,10 @@ class Source:
 
     def at(self, index: Tensor) -> Tensor:
         """Examples [M, B] -> [M, B, ...]."""
-        return self.values[self.column, index] if self.each else self.values[index]
+        rows = self.column * self.size + index if self.each else index
+        table = self.values.flatten(0, 1) if self.each else self.values
+        # index_select copies whole rows, plain indexing number by number
+        return table.index_select(0, rows.flatten()).unflatten(0, index.shape)
 
     @cached_property
     def whole(self) -> Tensor:
