@@ -4,7 +4,10 @@
 #   make test                                          set up, then unit, notebook and browser tests
 #   make page NB=notebooks/<part>/<slug>.ipynb         rerun one page and compare it with the published one
 #        [P="seed=7 lr=0.1"] [SCALE=full]              ... with other parameters, at the full scale
-#   make small | make full [PROFILE=default]           run every notebook at that scale, without rendering
+#   make compare NB=... RUN=<executed>.ipynb           ... with any run of it; fails where a verdict changed
+#   make small | make full [PROFILE=default|slurm]     run every notebook at that scale, without rendering
+#   make sweep FILE=sweeps/<name>.yml [PROFILE=...]    one notebook over a grid of parameters: a table and a plot
+#   make new SLUG=... PART=... ARXIV=...               begin a page [TITLE="..."] [AUTHORS="A One, B Two"]
 #   make site                                          render what has been run already
 #   make bench | make serve | make clean               benchmarks; the site on localhost:8000; remove _build
 PYTHON ?= python3
@@ -16,7 +19,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: book test page small full site bench serve clean
+.PHONY: book test page compare small full sweep new site bench serve clean
 .DELETE_ON_ERROR:
 
 book: $(READY)
@@ -27,7 +30,19 @@ test: $(READY)
 	  -n 2 --dist loadscope $(ARGS)
 
 small full: $(READY)
-	@$(PY) workflow/go.py $@ $(PROFILE)
+	@$(PY) workflow/go.py $@ $(PROFILE) $(ARGS)
+
+# The table is made of what there is, also where a setting failed; make's status tells.
+sweep: $(READY)
+	@test -n "$(FILE)" || { echo 'usage: make sweep FILE=sweeps/<name>.yml [PROFILE=default]' >&2; exit 2; }
+	@$(PY) -m repro.sweep check $(FILE)
+	@$(PY) workflow/go.py sweep $(PROFILE) --config sweep=$(FILE) $(ARGS); ran=$$?; \
+	  $(PY) -m repro.sweep table $(FILE) && exit $$ran
+
+new: $(READY)
+	@test -n "$$SLUG" -a -n "$$PART" -a -n "$$ARXIV" || \
+	  { echo 'usage: make new SLUG=early-phase PART=landscape ARXIV=2002.10365 [TITLE="..."] [AUTHORS="..."]' >&2; exit 2; }
+	@$(PY) -m repro.new "$$SLUG" --part "$$PART" --arxiv "$$ARXIV" --title "$$TITLE" --authors "$$AUTHORS"
 
 site: $(READY)
 	@$(PY) -m repro.site build
@@ -40,9 +55,13 @@ PUBLISHED = $(if $(filter full,$(SCALE)),$(wildcard $(NB:notebooks/%=results/ful
 
 page: $(READY)
 	@test -n "$(NB)" || { echo 'usage: make page NB=notebooks/<part>/<slug>.ipynb [P="seed=7"] [SCALE=full]' >&2; exit 2; }
-	@$(PY) -m repro.run $(NB) $(OUT) $(FILES) $(PAIRS)
-	@$(PY) -m repro.site show $(OUT) $(addprefix --published ,$(PUBLISHED))
+	@$(PY) -m repro.run $(NB) $(OUT) --scale $(SCALE) $(FILES) $(PAIRS)
+	@$(PY) -m repro.compare $(OUT) $(PUBLISHED) || [ $$? = 1 ]   # other parameters may change a verdict
 	@echo "The executed page is $(OUT)"
+
+compare: $(READY)
+	@test -n "$(NB)" -a -n "$(RUN)" || { echo 'usage: make compare NB=<published>.ipynb RUN=<executed>.ipynb' >&2; exit 2; }
+	@$(PY) -m repro.compare $(RUN) $(NB)
 
 bench: $(READY)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) $$file || exit 1; done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from repro.evidence import MIME, validate_record
 from repro.parameters import THREAD_VARIABLES
-from repro.run import set_environment
+from repro.run import How, run, set_environment
 
 SETUP = """\
 seed: int = 2026  # base seed in [0, 1000000000]
@@ -197,7 +199,7 @@ def test_a_failed_run_keeps_its_traceback_aside_says_why_in_one_line_and_leaves_
 
 
 def test_a_later_success_removes_the_failed_run_and_a_failure_leaves_the_earlier_success(tmp_path: Path) -> None:
-    from repro.run import RunError, run
+    from repro.run import RunError
 
     good = write(tmp_path / "good.ipynb", SETUP, "print('fine')")
     bad = write(tmp_path / "bad.ipynb", SETUP, "1 / 0")
@@ -248,3 +250,85 @@ def test_a_relative_data_folder_is_the_callers_not_the_notebooks(tmp_path, monke
         monkeypatch.setenv(name, "")
     set_environment(1)
     assert os.environ["REPRO_DATA"] == str(tmp_path / "mirror")
+
+
+STEPS = (
+    "import sys, tqdm\nfor _ in tqdm.tqdm(range(3), mininterval=0): pass\nprint('warned', file=sys.stderr)\nimport os"
+)
+
+
+def test_progress_over_steps_goes_to_the_terminal_and_never_onto_the_page(tmp_path: Path, monkeypatch) -> None:
+    import io
+
+    from repro import kernel
+
+    told = io.StringIO()
+    monkeypatch.setattr(kernel.Progress.__init__, "__defaults__", (told, 0.0))
+    book = write(tmp_path / "notebooks" / "theory" / "x.ipynb", SETUP, STEPS, "os.environ['REPRO_PROGRESS']")
+    monkeypatch.setenv("REPRO_PROGRESS", "1")
+    run(book, tmp_path / "x.ipynb", {}, How(progress=True))
+    lines = told.getvalue().splitlines()
+    assert lines[0] == "theory/x: cell 1 of 3" and lines[-1] == "theory/x: cell 3 of 3"
+    assert any(line.startswith("theory/x: cell 2 of 3, 100%|") and "3/3" in line for line in lines)
+    assert [(out.name, out.text) for out in outputs(tmp_path / "x.ipynb") if "name" in out] == [("stderr", "warned\n")]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        (["one\n", "two\n"], "one\ntwo\n"),
+        (["\r 10%|#  | 1/9 [00:01<00:02]", "\r100%|###| 9/9 [00:02<00:00]", "\nwarned\n"], "warned\n"),
+        (["\r100%|###| 9/9 [00:02<00:00]\r      \r", "warned\n"], "warned\n"),
+        (["before\n\r 10%|#  | 1/9 [00:01<00:02]\nafter\n"], "before\nafter\n"),
+        (["\r      \rwarned\n", "\n", "so\n"], "warned\n\nso\n"),
+        (["3it [00:01, 2.1it/s]", "\n"], ""),
+    ],
+)
+def test_only_progress_bars_are_taken_out_of_what_a_cell_prints(pieces: list[str], kept: str) -> None:
+    from repro.kernel import Bars
+
+    bars = Bars()
+    assert "".join(bars.split(piece)[0] for piece in pieces) == kept
+
+
+def test_training_shows_its_steps_where_progress_is_asked_for(tmp_path: Path) -> None:
+    train = (
+        "import torch\nfrom repro.train import fit\n"
+        "x, y = torch.randn(8, 2), torch.zeros(8, dtype=torch.long)\n"
+        "_ = fit(lambda: torch.nn.Linear(2, 2), x, y, steps=3, batch=8, seeds=[0])\n"
+        "import time; time.sleep(0.5)"  # the kernel sends what was printed every fifth of a second
+    )
+    book = write(tmp_path / "x.ipynb", SETUP, train)
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(command(book, tmp_path / "out.ipynb"), stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells that the other side has closed
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    assert process.wait() == 0, shown
+    assert b"cell 2 of 2, " in shown and b"/3 [" in shown
+    assert outputs(tmp_path / "out.ipynb") == []
+
+
+def test_two_runs_of_one_page_at_once_take_turns(tmp_path: Path) -> None:
+    book = write(tmp_path / "slow.ipynb", SETUP, "import time; time.sleep(1)")
+    out = tmp_path / "out" / "x.ipynb"
+    both = [subprocess.Popen(command(book, out), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sorted(errors) == ["", f"waiting for another run to leave {out.with_name('x.partial.ipynb')}\n"]
+    assert os.listdir(out.parent) == ["x.ipynb"]
+
+
+def test_time_and_memory_with_the_kernels_children_are_recorded(tmp_path: Path) -> None:
+    child = (
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; x = b\"1\" * {}; time.sleep(1)'])"
+    )
+    peaks = []
+    for size in (1, 300_000_000):
+        assert call(write(tmp_path / "x.ipynb", SETUP, child.format(size)), tmp_path / "out.ipynb").returncode == 0
+        cost = nbformat.read(tmp_path / "out.ipynb", 4).metadata["repro_run"]
+        assert cost["seconds"] > 1
+        peaks.append(cost["peak_memory_mb"])
+    assert peaks[1] - peaks[0] > 250

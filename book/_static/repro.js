@@ -1,5 +1,22 @@
-// Filters and sorts the tables of papers and claims. The tables are complete without it.
+// Filters and sorts the tables of papers and claims, which are complete without it, and sets up the search.
 "use strict";
+
+// Papers first, then the rest of the book, then the library. Sphinx's search takes its weights from here if they are set.
+globalThis.Scorer = {
+  score: ([docname, , , , score]) =>
+    score + (docname.startsWith("notebooks/") ? 40 : docname.startsWith("results/") ? 35 : docname.startsWith("api/") ? -20 : 0),
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
+
+// Excerpts of the pages found are fetched, which browsers refuse from the file system: there the titles must do.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 function matches(row, wanted) {
   const words = wanted.get("text").toLowerCase().split(/\s+/).filter(Boolean);
@@ -39,7 +56,14 @@ function sort(table, button) {
   table.tBodies[0].append(...rows);
 }
 
+// What the theme leaves unsaid to screen readers.
+function name() {
+  for (const one of document.querySelectorAll("nav summary:not([aria-label])")) one.setAttribute("aria-label", "Pages below");
+  for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role"); // holds more than items
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  name();
   for (const box of document.querySelectorAll(".repro-filter")) {
     const [form, table] = [box.querySelector("form"), box.querySelector("table")];
     const rows = [...table.tBodies[0].rows];

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from repro.site.citation import citations
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 WIDTHS = (1280, 390)
 LOOK = """() => ({
@@ -20,8 +29,8 @@ LOOK = """() => ({
     copy.querySelectorAll('pre, code, mjx-container, script').forEach(e => e.remove());
     return (copy.textContent.match(/\\\\\\(|\\\\\\[|\\$\\$/g) || []).length })(),
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  links: [...document.querySelectorAll('a[href]')].map(a => a.href),
-  ids: [...document.querySelectorAll('[id]')].map(e => e.id),
+  sideways: [...document.querySelectorAll('.repro-scroll, div.evidence')]
+    .filter(e => innerWidth < 600 && e.scrollWidth > e.clientWidth + 1).length,
   headings: document.querySelectorAll('article h1').length,
   unlabelled: [...document.querySelectorAll('article button, article input, article select')]
     .filter(e => !e.labels?.length && !e.textContent.trim() && !e.ariaLabel && !e.title && !e.dataset.tooltip).length,
@@ -43,7 +52,15 @@ class Visit:
 def pages(folder: Path) -> list[str]:
     """Pages that people read (search.html is tested by searching)."""
     named = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.html") if "_static" not in path.parts)
-    return [name for name in named if name not in ("genindex.html", "search.html")]
+    return [name for name in named if name != "search.html"]
+
+
+def kinds(folder: Path) -> list[str]:
+    """All pages but the library's, of which the first and the longest stand for the others."""
+    everything = pages(folder)
+    library = [name for name in everything if name.startswith("api/")]
+    longest = max(library, key=lambda name: (folder / name).stat().st_size)
+    return [name for name in everything if name not in library or name in (library[0], longest)]
 
 
 def visit(browser: Any, address: str, page: str) -> list[Visit]:
@@ -75,10 +92,19 @@ def visit(browser: Any, address: str, page: str) -> list[Visit]:
     return [found, *narrow]
 
 
+def made_up(folder: Path) -> bool:
+    """Whether a site is the specimen's, whose papers all have the same made-up number."""
+    return {record["paper"]["arxiv"] for record in json.loads((folder / "evidence.json").read_text())["records"]} == {
+        "1234.56789"}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def visits(site: tuple[Path, str], browser: Any) -> list[Visit]:
+    """Of the made-up book only what the real one has not: its prose and its reference are the same."""
     folder, address = site
-    return [one for page in pages(folder) for one in visit(browser, address, page)]
+    same = ("guides/", "api/", "records", "bibliography") if made_up(folder) else ()
+    chosen = [page for page in kinds(folder) if not page.startswith(same)]
+    return [one for page in chosen for one in visit(browser, address, page)]
 
 
 def collected(visits: list[Visit], what: str) -> dict[tuple[str, int], Any]:
@@ -111,9 +137,11 @@ def test_alternative_text_and_caption_arrive_whole(specimen_build: tuple[Path, i
     tab.close()
 
 
-def test_all_kinds_of_pages_are_visited(visits: list[Visit]) -> None:
+def test_all_kinds_of_pages_are_visited(site: tuple[Path, str], visits: list[Visit]) -> None:
     tops = {Path(one.page).parts[0] for one in visits}
-    assert {"index.html", "claims.html", "bibliography.html", "guides", "parts", "notebooks"} <= tops
+    both = {"index.html", "claims.html", "ideas.html", "measurements.html", "parts", "notebooks"}
+    more = {"results"} if made_up(site[0]) else {"records.html", "bibliography.html", "guides", "api"}
+    assert both | more <= tops
 
 
 def test_no_page_logs_an_error_or_lacks_a_file(visits: list[Visit]) -> None:
@@ -141,21 +169,30 @@ def test_no_page_is_wider_than_the_screen(visits: list[Visit]) -> None:
     assert {place: value for place, value in collected(visits, "overflow").items() if value > 0} == {}
 
 
+def test_no_table_has_to_be_scrolled_sideways_on_a_phone(visits: list[Visit]) -> None:
+    assert collected(visits, "sideways") == {}
+
+
 def test_every_page_has_one_title_and_labelled_controls(visits: list[Visit]) -> None:
     assert {one.page: one.seen["headings"] for one in visits if one.seen["headings"] != 1} == {}
     assert collected(visits, "unlabelled") == {}
 
 
-def test_every_internal_link_leads_somewhere(site: tuple[Path, str], visits: list[Visit]) -> None:
-    folder, address = site
-    ids = {one.page: set(one.seen["ids"]) for one in visits}
+def test_every_internal_link_leads_to_a_file_and_to_an_anchor_in_it(site: tuple[Path, str]) -> None:
+    folder, _ = site
+    sources = {name: (folder / name).read_text() for name in [*pages(folder), "search.html"]}
+    ids = {name: {unescape(one) for one in re.findall(r'\sid="([^"]*)"', text)} for name, text in sources.items()}
     broken = set()
-    for one in visits:
-        for link in (link for link in one.seen["links"] if link.startswith(address)):
-            path, fragment = unquote(urlsplit(link).path).lstrip("/") or "index.html", urlsplit(link).fragment
-            if not (folder / path).exists() or (fragment and path in ids and unquote(fragment) not in ids[path]):
-                broken.add((one.page, link.removeprefix(address)))
-    assert broken == set()
+    for name, text in sources.items():
+        for link in map(unescape, re.findall(r'\shref="([^"]*)"', text)):
+            there = urlsplit(link)
+            if there.scheme or there.netloc:
+                continue
+            path = normpath(join(dirname(name), unquote(there.path))) if there.path else name
+            fragment = unquote(there.fragment)
+            if not (folder / path).is_file() or (fragment and path in ids and fragment not in ids[path]):
+                broken.add((name, link))
+    assert len(sources) > 20 and broken == set()
 
 
 @pytest.fixture
@@ -165,13 +202,40 @@ def tab(site: tuple[Path, str], browser: Any) -> Any:
     page.close()
 
 
-def test_search_finds_a_paper(site: tuple[Path, str], tab: Any) -> None:
-    folder, address = site
-    paper = next(name for name in pages(folder) if name.startswith("notebooks/"))
-    tab.goto(f"{address}/{paper}")
-    title = tab.locator("article h1").inner_text().rstrip("#").strip()
-    tab.goto(f"{address}/search.html?q={title.split(':')[0]}")
-    tab.wait_for_selector(f"#search-results a[href*='{paper}']", timeout=10000)
+def papers(site: tuple[Path, str]) -> list[dict[str, Any]]:
+    """The small pages' records as the site publishes them."""
+    records = json.loads((site[0] / "evidence.json").read_text())["records"]
+    return [record for record in records if record["scale"] == "small"]
+
+
+def found(tab: Any, query: str) -> list[str]:
+    """Pages that the site's search lists for ``query``, best first (without drawing the list, for speed)."""
+    results = tab.evaluate("query => Search._performSearch(...Search._parseQuery(query))", query)
+    return [result[0] for result in reversed(results)]
+
+
+def test_search_finds_every_paper_by_title_author_and_claim(site: tuple[Path, str], tab: Any) -> None:
+    tab.goto(f"{site[1]}/search.html")
+    tab.wait_for_function("() => Search._index")
+    cites = citations(REPOSITORY / "book" / "references.bib")
+    lost = set()
+    for record in papers(site):
+        page, paper = f"notebooks/{record['part']}/{record['slug']}", record["paper"]
+        names = re.split(", | and ", cites[paper["key"]].authors)
+        # words of one or two letters are not what a search is for, and Sphinx's stumbles over them
+        claims = [" ".join(re.findall(r"\w{3,}", claim["statement"])) for claim in record["claims"]]
+        for query in [paper["title"], *names, *claims]:
+            if page not in found(tab, query):
+                lost.add((page, query))
+        if page not in found(tab, paper["title"])[:2]:
+            lost.add((page, "among the first two for its title"))
+    assert lost == set()
+
+
+def test_the_search_page_lists_what_it_found(site: tuple[Path, str], tab: Any) -> None:
+    record = papers(site)[0]
+    tab.goto(f"{site[1]}/search.html?q={record['paper']['title'].split(':')[0]}")
+    tab.wait_for_selector(f"#search-results a[href*='{record['slug']}']", timeout=10000)
 
 
 def shown(tab: Any, table: str) -> list[str]:
@@ -212,11 +276,84 @@ def test_the_front_table_sorts_both_ways_and_says_so(site: tuple[Path, str], tab
     assert tab.get_attribute("#papers thead th:nth-child(1)", "aria-sort") == "descending"
 
 
-def test_the_rerun_command_has_a_copy_button(site: tuple[Path, str], tab: Any) -> None:
+def test_the_copy_button_copies_the_rerun_command(site: tuple[Path, str], browser: Any) -> None:
     paper = next(name for name in pages(site[0]) if name.startswith("notebooks/"))
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    tab = context.new_page()
     tab.goto(f"{site[1]}/{paper}")
-    tab.wait_for_selector(".repro-card .highlight button.copybtn", state="attached")
-    assert tab.inner_text(".repro-card pre").startswith("make page NB=notebooks/")
+    tab.hover(".repro-card .highlight")
+    tab.click(".repro-card .highlight button.copybtn")
+    tab.wait_for_selector(".repro-card button.copybtn.success")
+    copied = tab.evaluate("() => navigator.clipboard.readText()")
+    assert copied == f"make page NB={paper.removesuffix('.html')}.ipynb"
+    context.close()
+
+
+def test_indexes_lead_to_the_papers_and_to_the_librarys_reference(site: tuple[Path, str], tab: Any) -> None:
+    tab.goto(f"{site[1]}/measurements.html")
+    terms = tab.locator("article dl.simple > dt, article dl.myst > dt")
+    assert terms.count() > 0 and terms.count() == terms.locator("a[href^='api/']").count()
+    linked = {one.get_attribute("href") for one in tab.locator("article dd a").all()}
+    tab.goto(f"{site[1]}/ideas.html")
+    linked |= {one.get_attribute("href") for one in tab.locator("article li a").all()}
+    assert {f"notebooks/{one['part']}/{one['slug']}.html" for one in papers(site)} <= linked
+
+
+def test_a_claim_in_the_table_of_all_claims_leads_to_its_row_on_the_page(site: tuple[Path, str], tab: Any) -> None:
+    tab.goto(f"{site[1]}/claims.html")
+    link = tab.locator("#claims tbody tr:nth-child(2) th a")
+    claim = link.inner_text().split()[-1]
+    link.click()
+    tab.wait_for_selector(f"tr#claim-{claim}:target")
+    assert tab.locator(f"tr#claim-{claim} .repro-id").inner_text() == claim
+
+
+def test_evidence_is_drawn_for_every_measured_claim_or_its_parts(site: tuple[Path, str], tab: Any) -> None:
+    for record in papers(site):
+        tab.goto(f"{site[1]}/notebooks/{record['part']}/{record['slug']}.html")
+        rows = [row for claim in record["claims"] for row in (claim.get("parts") or [claim])]
+        expected = sum(row["estimate"] is not None for row in rows)
+        assert tab.locator(".repro-evidence svg.repro-interval[aria-label]").count() == expected
+
+
+#: Pages that differ in kind; parameters and a failure are on pages of the made-up book only.
+KINDS = {
+    "book": ["index.html", "claims.html", "ideas.html", "measurements.html", "records.html", "bibliography.html",
+             "search.html", "parts/", "guides/", "notebooks/", "api/"],
+    "specimen": ["results/full/landscape/stiffness.html", "notebooks/theory/self-normalizing.html"],
+}  # fmt: skip
+
+
+def serious(tab: Any, address: str) -> list[str]:
+    """Names of the rules of axe-core that a page breaks in a way that shuts readers out."""
+    tab.goto(address)
+    tab.evaluate("async () => { if (window.MathJax?.startup) await MathJax.startup.promise }")
+    violations = Axe().run(tab).response["violations"]
+    return [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_no_serious_violation_on_any_kind_of_page(
+    site: tuple[Path, str], request: pytest.FixtureRequest, browser: Any, scheme: str, width: int
+) -> None:
+    folder, address = site
+    wanted = KINDS[request.node.callspec.params["site"]]
+    chosen = [next(name for name in [*kinds(folder), "search.html"] if name.startswith(kind)) for kind in wanted]
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+    tab = context.new_page()
+    broken = {page: serious(tab, f"{address}/{page}") for page in chosen}
+    context.close()
+    assert {page: names for page, names in broken.items() if names} == {}
+
+
+def test_figures_keep_a_light_ground_in_the_dark(site: tuple[Path, str], browser: Any) -> None:
+    paper = next(name for name in pages(site[0]) if name.startswith("notebooks/"))
+    tab = browser.new_page(color_scheme="dark")
+    for page, images in ((paper, "article figure img"), ("index.html", ".repro-gallery img")):
+        tab.goto(f"{site[1]}/{page}")
+        grounds = tab.locator(images).evaluate_all("all => all.map(e => getComputedStyle(e).backgroundColor)")
+        assert grounds and set(grounds) == {"rgb(255, 255, 255)"}
+    tab.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -243,11 +380,19 @@ CONTRAST = """() => {
 
 
 def test_the_site_works_from_the_file_system(site: tuple[Path, str], browser: Any) -> None:
-    tab, errors = browser.new_page(), []
+    folder, tab, errors = site[0], browser.new_page(), []
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    for page in ("index.html", next(name for name in pages(site[0]) if name.startswith("notebooks/"))):
-        tab.goto((site[0] / page).as_uri())
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    for page in ("index.html", "claims.html", next(name for name in pages(folder) if name.startswith("notebooks/"))):
+        tab.goto((folder / page).as_uri())
         tab.evaluate("async () => { if (window.MathJax?.startup) await MathJax.startup.promise }")
         assert tab.locator(".math").count() == tab.locator(".math:has(mjx-container)").count()
+    tab.goto((folder / "index.html").as_uri())
+    tab.fill("#papers [name=text]", "no such paper anywhere")
+    assert shown(tab, "papers") == []
+    record = papers(site)[0]
+    tab.goto(f"{(folder / 'search.html').as_uri()}?q={record['paper']['title'].split(':')[0]}")
+    tab.click(f"#search-results a[href*='notebooks/{record['part']}/{record['slug']}.html']")
+    tab.wait_for_selector(".repro-card")
     tab.close()
     assert errors == []

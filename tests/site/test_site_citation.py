@@ -25,7 +25,8 @@ def test_the_short_form_names_one_two_or_the_first_of_many(authors: str, short: 
 def test_the_books_entries_come_out_as_plain_text() -> None:
     found = citations(REPOSITORY / "book" / "references.bib")
     assert found["fort2019stiffness"].authors == (
-        "Stanislav Fort, Paweł Krzysztof Nowak, Stanisław Jastrzębski and Srini Narayanan")
+        "Stanislav Fort, Paweł Krzysztof Nowak, Stanisław Jastrzębski and Srini Narayanan"
+    )
     assert found["xu2024benign"].title == "Benign Overfitting and Grokking in ReLU Networks for XOR Cluster Data"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_each_scale_links_to_the_other_and_a_paper_without_a_full_run_says_so(st
     assert 'href="../../results/full/landscape/stiffness.html"' in small
     full = source(staged / "results/full/landscape/stiffness.ipynb")
     assert 'href="../../../notebooks/landscape/stiffness.html"' in full and "SCALE=full" in full
-    assert "no full run yet" in source(staged / "notebooks/representation/cka.ipynb")
+    assert "full scale: no run yet" in source(staged / "notebooks/representation/cka.ipynb")
 
 
 def test_labels_of_the_full_page_differ_from_those_of_the_small_one(staged: Path) -> None:
@@ -84,17 +84,6 @@ def test_a_failed_run_is_a_visible_page_and_counts_as_no_verdict(staged: Path) -
     assert "ZeroDivisionError" in outputs(staged / "notebooks/theory/self-normalizing.ipynb")
 
 
-def test_records_are_exported_whole_as_json_and_one_row_a_claim_as_csv(staged: Path) -> None:
-    whole = json.loads((staged / "_extra/evidence.json").read_text())
-    assert [(one["slug"], one["scale"]) for one in whole["records"]] == [
-        ("stiffness", "small"), ("stiffness", "full"), ("cka", "small")]  # fmt: skip
-    assert whole["failures"][0]["page"] == "theory/self-normalizing"
-    rows = list(csv.DictReader((staged / "_extra/evidence.csv").open()))
-    assert len(rows) == 8
-    assert rows[1]["claim"] == "c2" and float(rows[1]["estimate"]) == 0.01 and rows[1]["verdict"] == "not reproduced"
-    assert rows[1]["control_verdict"] == "not reproduced" and rows[1]["commit"] == "0123456789ab"
-
-
 def test_headline_counts_come_from_the_records(staged: Path) -> None:
     front = (staged / "index.md").read_text()
     small, full = front.split("Full scale:</strong>")[0:2]
@@ -111,6 +100,13 @@ def test_the_contents_list_parts_in_their_order_with_the_full_page_below_the_sma
 def test_the_source_notebook_is_offered_byte_for_byte(root: Path, staged: Path) -> None:
     name = "notebooks/landscape/stiffness.ipynb"
     assert (staged / "_extra/downloads" / name).read_bytes() == (root / name).read_bytes()
+
+
+def test_prose_includes_the_projects_files_from_where_it_is_staged(other: Path, tmp_path: Path) -> None:
+    (other / "book/guides/read.md").write_text("# R\n\n```{literalinclude} ../../sweeps/x.yml\n```\n")
+    stage(other, other / "_build/runs", tmp_path / "deep/down/book")
+    (path,) = re.findall(r"literalinclude} (\S+)", (tmp_path / "deep/down/book/guides/read.md").read_text())
+    assert (tmp_path / "deep/down/book/guides" / path).resolve() == other.resolve() / "sweeps/x.yml"
 
 
 def complaint(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> str:
@@ -171,20 +167,3 @@ def test_a_paper_without_a_bibliography_entry_is_named(
 def test_a_part_without_an_introduction_is_named(other: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (other / "book/parts/landscape.md").unlink()
     assert "part 'landscape' has pages but no introduction" in complaint(other, tmp_path, capsys)
-
-
-def test_show_says_whether_a_rerun_lies_inside_the_published_interval(
-    root: Path, capsys: pytest.CaptureFixture
-) -> None:
-    published, rerun = root / "notebooks/landscape/stiffness.ipynb", root / "results/full/landscape/stiffness.ipynb"
-    assert main(["show", str(rerun), "--published", str(published)]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == "c1: reproduced, 0.4 [0.34, 0.46] cosine, n 8; outside the published 0.31 [0.25, 0.37] cosine"
-    assert "; outside the published" in second
-    assert main(["show", str(published), "--published", str(published)]) == 0
-    assert "; inside the published" in capsys.readouterr().out.splitlines()[0]
-
-
-def test_show_of_a_notebook_that_was_not_executed_is_one_line(root: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["show", str(root / "_build/runs/small/theory/self-normalizing.failed.ipynb")]) == 1
-    assert "holds no evidence record" in capsys.readouterr().err

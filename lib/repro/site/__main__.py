@@ -1,4 +1,4 @@
-"""``python -m repro.site stage | build | show``: the commands behind ``make book`` and ``make page``."""
+"""``python -m repro.site stage | build``: the commands behind ``make book``."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m repro.site", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    for name, command, what in (("stage", _stage, "write the Sphinx source tree"),
-                                ("build", _build, "stage, then render the site")):
+    for name, command, what in (
+        ("stage", _stage, "write the Sphinx source tree"),
+        ("build", _build, "stage, then render the site"),
+    ):
         one = commands.add_parser(name, help=what)
         one.add_argument("--root", type=Path, default=Path(), help="the project (default: here)")
         one.add_argument("--runs", type=Path, help="executed notebooks (default: ROOT/_build/runs)")
         one.add_argument("--out", type=Path, help="where _build/html and _build/book go (default: ROOT)")
         one.set_defaults(command=command)
-    show = commands.add_parser("show", help="print a notebook's claims, beside the published ones")
-    show.add_argument("notebook", type=Path)
-    show.add_argument("--published", type=Path, help="the committed notebook to compare with")
-    show.set_defaults(command=_show)
     return parser
 
 
@@ -55,13 +53,6 @@ def _build(options: argparse.Namespace) -> int:
         return _complain(f"jupyter-book failed with status {error.returncode}; its messages stand above")
     print(f"The book is at {out / '_build' / 'html' / 'index.html'}")
     return failed
-
-
-def _show(options: argparse.Namespace) -> int:
-    from repro.site.compare import lines
-
-    print("\n".join(lines(options.notebook, options.published)))
-    return 0
 
 
 def _report(runs: list[Run]) -> int:

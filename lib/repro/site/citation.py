@@ -8,12 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Citation:
-    """Authors as "A, B and C", the title and where and when it appeared; plain text."""
+    """Authors as "A, B and C", the title, where and when it appeared, and the ideas it is filed under; plain text."""
 
     authors: str
     title: str
     venue: str
     year: str
+    ideas: tuple[str, ...] = ()
 
     @property
     def short(self) -> str:
@@ -38,11 +39,14 @@ def citations(bibliography: Path) -> dict[str, Citation]:
 
 def _citation(entry: object) -> Citation:
     fields = entry.fields
-    names = [_plain(" ".join(person.first_names + person.middle_names + person.last_names))
-             for person in entry.persons["author"]]
+    names = [
+        _plain(" ".join(person.first_names + person.middle_names + person.last_names))
+        for person in entry.persons["author"]
+    ]
     authors = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     venue = fields.get("booktitle") or fields.get("journal") or fields.get("howpublished") or "preprint"
-    return Citation(authors, _plain(fields["title"]), _plain(venue), fields["year"])
+    ideas = tuple(idea.strip() for idea in fields.get("keywords", "").split(",") if idea.strip())
+    return Citation(authors, _plain(fields["title"]), _plain(venue), fields["year"], ideas)
 
 
 def _plain(text: str) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from repro.evidence.render import measured
 from repro.site.card import badge, badges
 from repro.site.citation import Citation
+from repro.site.interval import drawing
 from repro.site.page import quoted
 from repro.site.runs import VERDICTS, Run, kind
 
@@ -21,8 +22,10 @@ def headline(runs: list[Run]) -> str:
         total = sum((run.counts for run in mine), Counter())
         claims = sum(len(run.claims) for run in mine)
         if mine:
-            lines.append(f"<p><strong>{scale.capitalize()} scale:</strong> {_plural(len(mine), 'paper')}, "
-                         f"{_plural(claims, 'claim')}</p>{badges(total)}")
+            lines.append(
+                f"<p><strong>{scale.capitalize()} scale:</strong> {_plural(len(mine), 'paper')}, "
+                f"{_plural(claims, 'claim')}</p>{badges(total)}"
+            )
         else:
             lines.append(f"<p><strong>{scale.capitalize()} scale:</strong> no run yet</p>")
     return '<div class="repro-headline">\n' + "\n".join(lines) + "\n</div>"
@@ -41,9 +44,11 @@ def _paper_row(run: Run, full: Run | None, citation: Citation) -> str:
     cells = [
         f'<th scope="row"><a href="{run.docname}.html">{escape(run.title)}</a>'
         f'<span class="repro-short">{escape(citation.short)}: {escape(citation.title)}</span></th>',
-        f"<td>{escape(run.part)}</td>",
+        f'<td data-label="Part">{escape(run.part)}</td>',
         _verdict_cell(run),
-        _verdict_cell(full) if full else '<td data-sort="-1"><span class="repro-none">no full run yet</span></td>',
+        _verdict_cell(full)
+        if full
+        else '<td data-label="Full scale" data-sort="-1"><span class="repro-none">no full run yet</span></td>',
     ]
     return _row(run.part, "|".join(_marks([run, full] if full else [run])), cells)
 
@@ -55,16 +60,26 @@ def claim_table(runs: list[Run], parts: dict[str, str]) -> str:
         for claim in run.claims:
             cells = [
                 f'<th scope="row">{escape(claim["statement"])}<span class="repro-short">'
-                f'<a href="{run.docname}.html">{escape(run.slug)}</a> {escape(claim["id"])}</span></th>',
-                f"<td>{run.scale}</td>",
-                f"<td>{escape(claim['criterion'])}</td>",
-                f'<td class="repro-number" data-sort="{_sortable(claim.get("estimate"))}">{measured(claim)}</td>',
-                f'<td class="repro-number" data-sort="{claim["n"]}">{claim["n"]}</td>',
-                f"<td>{badge(claim['verdict'], claim['verdict'])}</td>",
+                f'<a href="{run.docname}.html#claim-{escape(claim["id"])}">{escape(run.slug)} {escape(claim["id"])}</a>'
+                "</span></th>",
+                f'<td data-label="Scale">{run.scale}</td>',
+                f'<td data-label="Criterion">{escape(claim["criterion"])}</td>',
+                f'<td class="repro-number" data-label="Estimate [95 %]" data-sort="{_sortable(claim.get("estimate"))}">'
+                f"{drawing(claim, claim['control'])}{measured(claim)}</td>",
+                f'<td class="repro-number" data-label="n" data-sort="{claim["n"]}">{claim["n"]}</td>',
+                f'<td data-label="Verdict">{badge(claim["verdict"], claim["verdict"])}</td>',
             ]
             rows.append(_row(run.part, f"{run.scale}:{kind(claim['verdict'])}", cells))
-    head = _head([("Claim", "text"), ("Scale", "text"), ("Criterion", "text"), ("Estimate [95 %]", "number"),
-                  ("n", "number"), ("Verdict", "text")])
+    head = _head(
+        [
+            ("Claim", "text"),
+            ("Scale", "text"),
+            ("Criterion", "text"),
+            ("Estimate [95 %]", "number"),
+            ("n", "number"),
+            ("Verdict", "text"),
+        ]
+    )
     return _table("claims", "Every claim, as judged", head, rows, parts)
 
 
@@ -77,8 +92,10 @@ def gallery(covers: Iterable[tuple[Run, str | None, str]]) -> str:
 def _gallery_card(run: Run, image: str | None, alt: str) -> str:
     """A run that failed before its cover has none."""
     picture = f":img-top: /{image}\n:img-alt: {quoted(alt)}\n" if image else ""
-    return (f"::::{{grid-item-card}} {run.title}\n:link: /{run.docname}\n:link-type: doc\n{picture}\n"
-            f"{badges(run.counts)}\n::::\n\n")
+    return (
+        f"::::{{grid-item-card}} {run.title}\n:link: /{run.docname}\n:link-type: doc\n{picture}\n"
+        f"{badges(run.counts)}\n::::\n\n"
+    )
 
 
 def _plural(count: int, noun: str) -> str:
@@ -98,7 +115,8 @@ def _verdict_cell(run: Run) -> str:
     """Sorted by the share of claims that were reproduced."""
     total = sum(run.counts.values())
     share = run.counts["reproduced"] / total if total else 0
-    return f'<td data-sort="{share:.4f}"><a class="repro-plain" href="{run.docname}.html">{badges(run.counts)}</a></td>'
+    link = f'<a class="repro-plain" href="{run.docname}.html">{badges(run.counts)}</a>'
+    return f'<td data-label="{run.scale.capitalize()} scale" data-sort="{share:.4f}">{link}</td>'
 
 
 def _row(part: str, marks: str, cells: list[str]) -> str:
@@ -106,8 +124,9 @@ def _row(part: str, marks: str, cells: list[str]) -> str:
 
 
 def _head(columns: list[tuple[str, str]]) -> str:
-    cells = "".join(f'<th scope="col"><button type="button" data-as="{how}">{name}</button></th>'
-                    for name, how in columns)
+    cells = "".join(
+        f'<th scope="col"><button type="button" data-as="{how}">{name}</button></th>' for name, how in columns
+    )
     return f"<thead><tr>{cells}</tr></thead>"
 
 
@@ -124,9 +143,9 @@ def _table(name: str, caption: str, head: str, rows: list[str], parts: dict[str,
         + _select("Scale", "scale", (("small", "small"), ("full", "full")))
     )
     return (
-        f'<div class="repro-filter" id="{name}">\n<form role="search" aria-label="{caption}">{filters}'
+        f'<div class="repro-filter full-width" id="{name}">\n<form role="search" aria-label="{caption}">{filters}'
         f'<output aria-live="polite"></output></form>\n<div class="repro-scroll" tabindex="0" role="region" '
-        f'aria-label="{caption}"><table><caption>{caption}</caption>{head}<tbody>\n'
+        f'aria-label="{caption}"><table class="repro-table"><caption>{caption}</caption>{head}<tbody>\n'
         + "\n".join(rows)
         + "\n</tbody></table></div>\n</div>"
     )

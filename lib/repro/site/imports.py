@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "repro"
 
@@ -19,7 +21,7 @@ def library_files(notebook: Path, library: Path) -> list[Path]:
     Modules imported inside functions count too. Data files lying beside a used module in its package count as well.
     """
     seen: set[Path] = set()
-    waiting = _modules(_notebook_tree(notebook), "", library)
+    waiting = _modules(notebook_tree(json.loads(notebook.read_text(encoding="utf-8"))), "", library)
     while waiting:
         path = waiting.pop()
         if path in seen:
@@ -31,8 +33,9 @@ def library_files(notebook: Path, library: Path) -> list[Path]:
     return sorted(seen)
 
 
-def _notebook_tree(notebook: Path) -> ast.Module:
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+def notebook_tree(notebook: Mapping[str, Any]) -> ast.Module:
+    """The code of all cells of a notebook (its parsed JSON), less the lines that only IPython understands."""
+    cells = notebook["cells"]
     lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").splitlines()
     return ast.parse("\n".join("pass" if line.lstrip().startswith(("%", "!")) else line for line in lines))
 

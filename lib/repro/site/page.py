@@ -1,4 +1,4 @@
-"""Stage one executed notebook: put the header card in, give every figure its caption and alternative text."""
+"""Stage one executed notebook: header card, table of parameters, evidence, each figure's caption and other text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.evidence.page import MIME
+from repro.site import evidence, parameters
 from repro.site.runs import Run, text
 
 # Where a label can be defined in MyST: "(label)=", "$$ ... $$ (label)", ":label: x", ":name: x".
@@ -25,12 +26,15 @@ def stage(run: Run, card: str, folder: Path) -> str | None:
     page.parent.mkdir(parents=True, exist_ok=True)
     cover = None
     for number, cell in enumerate(notebook["cells"]):
-        images = _stage_outputs(cell, page, f"{run.slug}-{number}") if cell["cell_type"] == "code" else []
+        images = (
+            _stage_outputs(cell, page, f"{run.slug}-{number}", not run.failure) if cell["cell_type"] == "code" else []
+        )
         if images and "cover" in _tags(cell):
             cover = cover or f"{Path(run.docname).parent}/{images[0]}"
     if run.scale != "small":
         _rename_labels(notebook["cells"], run.scale)
     notebook["metadata"].setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
+    notebook["cells"] = _with_parameters(notebook["cells"], run)
     notebook["cells"] = _with_card(notebook["cells"], run, card)
     page.write_text(json.dumps(notebook), encoding="utf-8")
     return cover
@@ -56,12 +60,17 @@ def _tags(cell: dict[str, Any]) -> list[str]:
     return cell.get("metadata", {}).get("tags", [])
 
 
-def _stage_outputs(cell: dict[str, Any], page: Path, stem: str) -> list[str]:
-    """Turn the cell's images into figure files beside the page; returns their paths relative to the page."""
+def _stage_outputs(cell: dict[str, Any], page: Path, stem: str, sound: bool) -> list[str]:
+    """Turn the cell's images into figure files beside the page, and its evidence record into the site's table of it.
+
+    Returns the images' paths relative to the page.
+    """
     images = []
     for output in cell["outputs"]:
         data = output.get("data", {})
-        data.pop(MIME, None)
+        record = data.pop(MIME, None)
+        if sound and record:
+            output["data"] = {"text/html": evidence.table(json.loads(record) if isinstance(record, str) else record)}
         if "image/png" in data:
             name = f"figures/{stem}-{len(images)}.png"
             (page.parent / "figures").mkdir(exist_ok=True)
@@ -92,6 +101,18 @@ def _with_card(cells: list[dict[str, Any]], run: Run, card: str) -> list[dict[st
             return [*cells[:place], cell | {"source": f"{title}\n\n{card}\n\n{rest.lstrip()}"}, *cells[place + 1 :]]
     title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": f"# {run.name}\n\n{card}\n"}
     return [title, *cells]
+
+
+def _with_parameters(cells: list[dict[str, Any]], run: Run) -> list[dict[str, Any]]:
+    """Parameters cells folded, and below the last of them the table of defaults and this run's values."""
+    places = [place for place, cell in enumerate(cells) if parameters.holds_parameters(cell)]
+    table = parameters.table(run)
+    if not places or not table:
+        return cells
+    for place in places:
+        cells[place]["metadata"]["tags"] = [*_tags(cells[place]), "hide-input"]
+    shown = {"cell_type": "markdown", "id": "parameters-table", "metadata": {}, "source": table}
+    return [*cells[: places[-1] + 1], shown, *cells[places[-1] + 1 :]]
 
 
 def _rename_labels(cells: list[dict[str, Any]], suffix: str) -> None:

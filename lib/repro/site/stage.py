@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from repro.site import dashboard, export, page
-from repro.site.card import card
+from repro.site import api, dashboard, export, fields, indexes, page
+from repro.site.card import Place, card
 from repro.site.citation import Citation, citations
+from repro.site.launch import repository
 from repro.site.runs import Run, collect
 
 _FIXED = {"index.md", "parts", "_toc.yml"}
+
+
+@dataclass(frozen=True)
+class Index:
+    """Small pages by idea and by measurement (dotted name in the library)."""
+
+    ideas: dict[str, list[Run]]
+    measurements: dict[str, list[Run]]
 
 
 class StageError(ValueError):
@@ -33,15 +44,33 @@ def stage(root: Path, runs_folder: Path, target: Path) -> list[Run]:
     cites = citations(root / "book" / "references.bib")
     parts = _part_titles(root / "book" / "parts", runs)
     runs.sort(key=lambda run: list(parts).index(run.part))
-    cards = {run.docname: card(run, _other(run, runs), _citation(run, cites)) for run in runs}
+    for run in runs:
+        _citation(run, cites)
+    ideas = indexes.read_ideas(root / "book" / "ideas.yml")
+    index = Index(indexes.by_idea(runs, cites, ideas), indexes.by_measurement(runs, root / "lib"))
+    name = repository(root)
+    cards = {run.docname: card(run, cites[run.key], _place(run, runs, index, name)) for run in runs}
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "book", target, ignore=lambda folder, names: _FIXED & set(names))
+    _reach(root, target)
     covers = {run.docname: page.stage(run, cards[run.docname], target) for run in runs}
     _write_extra(runs, target / "_extra")
     _write_index(root, runs, cites, parts, covers, target)
     _write_parts(root, runs, cites, parts, covers, target)
-    (target / "_toc.yml").write_text(_toc(root, runs, parts), encoding="utf-8")
+    _write_indexes(root, index, ideas, target)
+    reference = api.stage(root / "lib", indexes.by_module(runs, root / "lib"), target)
+    (target / "_toc.yml").write_text(_toc(root, runs, parts, reference), encoding="utf-8")
     return runs
+
+
+def _reach(root: Path, target: Path) -> None:
+    """Let the staged prose include the project's files, which lie elsewhere as seen from there."""
+    for path in target.rglob("*.md"):
+        source = path.read_text(encoding="utf-8")
+        here = os.path.relpath(root, path.parent)
+        above = "/".join([".."] * len(path.relative_to(target).parts))
+        if (mark := f"{{literalinclude}} {above}/") in source:
+            path.write_text(source.replace(mark, f"{{literalinclude}} {here}/"), encoding="utf-8")
 
 
 def _part_titles(folder: Path, runs: list[Run]) -> dict[str, str]:
@@ -71,33 +100,78 @@ def _citation(run: Run, cites: dict[str, Citation]) -> Citation:
     return cites[run.key]
 
 
+def _place(run: Run, runs: list[Run], index: Index, name: str | None) -> Place:
+    """Where the page stands among the others."""
+    mine = {idea: f"ideas.html#{indexes.anchor(idea)}" for idea, pages in index.ideas.items() if _same(run, pages)}
+    shared: dict[str, dict[str, Run]] = {}
+    for measurement, pages in index.measurements.items():
+        if _same(run, pages):
+            others = shared.setdefault(measurement.rpartition(".")[0], {})
+            others |= {page.docname: page for page in pages if page.name != _small_name(run)}
+    return Place(_other(run, runs), mine, {module: list(pages.values()) for module, pages in shared.items()}, name)
+
+
+def _small_name(run: Run) -> str:
+    return f"{run.part}/{run.slug}"
+
+
+def _same(run: Run, pages: list[Run]) -> bool:
+    return any((page.part, page.slug) == (run.part, run.slug) for page in pages)
+
+
 def _write_extra(runs: list[Run], folder: Path) -> None:
     """Files that Sphinx copies to the root of the site as they are."""
     export.write(runs, folder)
     for run in runs:
-        for path, name in ((run.source, f"notebooks/{run.part}/{run.slug}.ipynb"),
-                           (run.path, f"{run.docname}.executed.ipynb")):
+        for path, name in (
+            (run.source, f"notebooks/{run.part}/{run.slug}.ipynb"),
+            (run.path, f"{run.docname}.executed.ipynb"),
+        ):
             place = folder / "downloads" / name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
 
 
-def _write_index(root: Path, runs: list[Run], cites: dict[str, Citation], parts: dict[str, str],
-                 covers: dict[str, str | None], target: Path) -> None:
-    front = {"headline": dashboard.headline(runs), "papers": dashboard.paper_table(runs, cites, parts),
-             "gallery": _gallery(runs, covers)}
+def _write_index(
+    root: Path,
+    runs: list[Run],
+    cites: dict[str, Citation],
+    parts: dict[str, str],
+    covers: dict[str, str | None],
+    target: Path,
+) -> None:
+    front = {
+        "headline": dashboard.headline(runs),
+        "papers": dashboard.paper_table(runs, cites, parts),
+        "gallery": _gallery(runs, covers),
+    }
     (target / "index.md").write_text(_fill(root / "book" / "index.md", front), encoding="utf-8")
     claims = {"claims": dashboard.claim_table(runs, parts)}
     (target / "claims.md").write_text(_fill(root / "book" / "claims.md", claims), encoding="utf-8")
 
 
-def _write_parts(root: Path, runs: list[Run], cites: dict[str, Citation], parts: dict[str, str],
-                 covers: dict[str, str | None], target: Path) -> None:
+def _write_parts(
+    root: Path,
+    runs: list[Run],
+    cites: dict[str, Citation],
+    parts: dict[str, str],
+    covers: dict[str, str | None],
+    target: Path,
+) -> None:
     (target / "parts").mkdir()
     for part in parts:
         mine = [run for run in runs if run.part == part]
         filled = _fill(root / "book" / "parts" / f"{part}.md", {"papers": _gallery(mine, covers)})
         (target / "parts" / f"{part}.md").write_text(filled, encoding="utf-8")
+
+
+def _write_indexes(root: Path, index: Index, ideas: dict[str, str], target: Path) -> None:
+    pieces = {"ideas": indexes.ideas_page(index.ideas, ideas),
+              "measurements": indexes.measurements_page(index.measurements, root / "lib"),
+              "columns": fields.columns_table(), "fields": fields.fields_table()}  # fmt: skip
+    for name, marks in (("ideas", ["ideas"]), ("measurements", ["measurements"]), ("records", ["columns", "fields"])):
+        filled = _fill(root / "book" / f"{name}.md", {mark: pieces[mark] for mark in marks})
+        (target / f"{name}.md").write_text(filled, encoding="utf-8")
 
 
 def _gallery(runs: list[Run], covers: dict[str, str | None]) -> str:
@@ -116,11 +190,12 @@ def _fill(path: Path, pieces: dict[str, str]) -> str:
     return source
 
 
-def _toc(root: Path, runs: list[Run], parts: dict[str, str]) -> str:
-    """The table of contents: the fixed one in ``book/_toc.yml``, its part "Papers" filled."""
+def _toc(root: Path, runs: list[Run], parts: dict[str, str], reference: list[dict[str, Any]]) -> str:
+    """The table of contents: the fixed one in ``book/_toc.yml``, papers and the library's reference filled in."""
     contents = yaml.safe_load((root / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    papers = next(entry for entry in contents["parts"] if entry["caption"] == "Papers")
-    papers["chapters"] += [{"file": f"parts/{part}", "sections": _sections(part, runs)} for part in parts]
+    chapters = {entry["caption"]: entry["chapters"] for entry in contents["parts"]}
+    chapters["Reference"] += reference
+    chapters["Papers"] += [{"file": f"parts/{part}", "sections": _sections(part, runs)} for part in parts]
     return yaml.safe_dump(contents, sort_keys=False)
 
 
