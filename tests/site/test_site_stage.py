@@ -77,6 +77,17 @@ def test_figures_become_files_with_alternative_text_and_caption(staged: Path) ->
     assert "image/png" not in told and "vnd.repro" not in told
 
 
+def test_a_failed_full_run_shows_instead_of_the_published_one(root: Path) -> None:
+    shutil.copytree(root / "_build" / "runs", runs := root / "elsewhere")
+    broken = runs / "full" / "landscape" / "stiffness.failed.ipynb"
+    broken.parent.mkdir(parents=True)
+    shutil.copy(runs / "small" / "theory" / "self-normalizing.failed.ipynb", broken)
+    shown = {run.name: run for run in collect(root, runs)}
+    assert shown["landscape/stiffness (full)"].failed
+    assert "division by zero" in shown["landscape/stiffness (full)"].failure
+    assert not shown["landscape/stiffness"].failed and "representation/cka (full)" not in shown
+
+
 def test_a_failed_run_is_a_visible_page_and_counts_as_no_verdict(staged: Path) -> None:
     text = source(staged / "notebooks/theory/self-normalizing.ipynb")
     assert "This run failed:</strong> cell 7 raised ZeroDivisionError: division by zero" in text

@@ -122,17 +122,17 @@ def collect(root: Path, runs: Path) -> list[Run]:
     """All runs to show, in the order part, slug, scale.
 
     Small scale: ``runs/small/<part>/<slug>.ipynb`` if the runner made one, its ``.failed.ipynb`` if it failed,
-    else the committed notebook. Full scale: ``results/full`` (committed) alone, if there is one.
-    Raises ValueError naming a file that is no notebook.
+    else the committed notebook. Full scale: likewise, with what is committed under ``results/full``; no page where there
+    is nothing. Raises ValueError naming a file that is no notebook.
     """
     found = []
     for source in sorted((root / "notebooks").glob("*/*.ipynb")):
         part, slug = source.parent.name, source.stem
         path, failed = _freshest(runs / "small" / part / source.name, source)
         found.append(Run(part, slug, "small", path, source, failed, _load(path)))
-        full = root / "results" / "full" / part / source.name
-        if full.exists():
-            found.append(Run(part, slug, "full", full, source, False, _load(full)))
+        path, failed = _freshest(runs / "full" / part / source.name, root / "results" / "full" / part / source.name)
+        if path.exists():
+            found.append(Run(part, slug, "full", path, source, failed, _load(path)))
     return found
 
 
