@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import socket
@@ -22,7 +23,15 @@ REENCODED = "images are a JPEG re-encoding of the originals (lossy)"
 
 
 def hub_images(name: str) -> Raw:
-    """All images of a hub set in its order, uint8 with channels first; the canonical training part first."""
+    """All images of a hub set in its order, uint8 with channels first; the canonical training part first.
+
+    Read-only: the set read last is kept, since a page loads it once a seed.
+    """
+    return _images(name, os.environ.get("REPRO_DATA"))
+
+
+@functools.lru_cache(maxsize=1)
+def _images(name: str, mirror: str | None) -> Raw:
     repository, column, shape = HUB[name]
     splits = _splits(name, repository)
     pixels, labels, formats = [], [], set()

@@ -28,15 +28,17 @@ def class_means(features: Tensor, labels: Tensor, classes: int | None = None) ->
 def nc1(features: Tensor, labels: Tensor) -> Tensor:
     """Variability within classes against between them, tr(Σ_W Σ_B^+) / K, of ``features`` [..., N, d]: [...].
 
-    Σ_W averages over the N examples, Σ_B over the K class means about the mean of all examples. 0 is full collapse.
+    Σ_W averages over the N examples, Σ_B over the K class means about the mean of all examples. 0 is full collapse, NaN
+    stands for features that are not finite.
     """
     means = class_means(features, labels)
     within = features - means[..., labels, :]
     between = means - features.mean(-2, keepdim=True)
     sigma_w = within.mT @ within / within.shape[-2]
     sigma_b = between.mT @ between / between.shape[-2]
-    # Σ_B has rank K - 1: what is beyond is round-off and must not be inverted
-    inverse = torch.linalg.pinv(sigma_b, rtol=1e3 * torch.finfo(features.dtype).eps, hermitian=True)
+    # Σ_B has rank K - 1: what is beyond is round-off and must not be inverted; NaN would stop all members
+    rtol = 1e3 * torch.finfo(features.dtype).eps
+    inverse = torch.linalg.pinv(sigma_b.nan_to_num(0.0, 0.0, 0.0), rtol=rtol, hermitian=True)
     return (sigma_w * inverse).sum((-2, -1)) / means.shape[-2]
 
 
