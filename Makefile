@@ -41,7 +41,7 @@ sweep: $(READY)
 
 new: $(READY)
 	@test -n "$$SLUG" -a -n "$$PART" -a -n "$$ARXIV" || \
-	  { echo 'usage: make new SLUG=early-phase PART=landscape ARXIV=2002.10365 [TITLE="..."] [AUTHORS="..."]' >&2; exit 2; }
+	  { echo 'usage: make new SLUG=data-diet PART=data ARXIV=2107.07075 [TITLE="..."] [AUTHORS="..."]' >&2; exit 2; }
 	@$(PY) -m repro.new "$$SLUG" --part "$$PART" --arxiv "$$ARXIV" --title "$$TITLE" --authors "$$AUTHORS"
 
 site: $(READY)

@@ -16,7 +16,7 @@ from repro.run import main as run
 from repro.site.citation import citations
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-GIVEN = ["early-phase", "--part", "data", "--arxiv", "2002.10365"]
+GIVEN = ["made-up", "--part", "data", "--arxiv", "2002.99999"]
 
 
 def project(root: Path) -> Path:
@@ -38,7 +38,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one page begun, and run as its author would run it first."""
     root = project(tmp_path_factory.mktemp("begun"))
     assert main([*GIVEN, "--root", str(root)]) == 0
-    notebook = root / "notebooks/data/early-phase.ipynb"
+    notebook = root / "notebooks/data/made-up.ipynb"
     assert run([str(notebook), str(root / "out.ipynb")]) == 0
     (root / "out.ipynb").replace(notebook)
     return root
@@ -55,7 +55,7 @@ def outcome(root: Path, name: str) -> str:
         "no:cacheprovider",
         f"tests/book/{name}",
         "-k",
-        "early-phase",
+        "made-up",
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True).stdout
@@ -70,18 +70,18 @@ def test_the_tests_name_every_place_that_is_left_to_write(begun: Path) -> None:
     told = outcome(begun, "test_unfinished.py")
     for place in ("title", "claims-text", "claims", "idea", "experiment-text", "figure", "reading"):
         assert f"\ncell {place}: " in told, place
-    for place in ("early-phase.full.yml: # TODO", "data.md: # TODO", "bib, author: TODO", "bib, keywords: TODO"):
+    for place in ("made-up.full.yml: # TODO", "data.md: # TODO", "bib, author: TODO", "bib, keywords: TODO"):
         assert place in told, place
     assert "3 failed, 1 passed" in told
 
 
 def test_what_was_given_is_written_and_not_marked(root: Path) -> None:
-    more = ["--title", "The Early Phase", "--authors", "Jonathan Frankle, Ari S. Morcos"]
+    more = ["--title", "The Late Phase", "--authors", "Ada Nobody, Ben S. Noone"]
     assert main([*GIVEN, *more, "--root", str(root)]) == 0
-    entry = citations(root / "book/references.bib")["frankle2020early"]
-    assert (entry.title, entry.authors, entry.year) == ("The Early Phase", "Jonathan Frankle and Ari S. Morcos", "2020")
-    notebook = (root / "notebooks/data/early-phase.ipynb").read_text()
-    assert "# The Early Phase" in notebook and "https://arxiv.org/abs/2002.10365" in notebook
+    entry = citations(root / "book/references.bib")["nobody2020made"]
+    assert (entry.title, entry.authors, entry.year) == ("The Late Phase", "Ada Nobody and Ben S. Noone", "2020")
+    notebook = (root / "notebooks/data/made-up.ipynb").read_text()
+    assert "# The Late Phase" in notebook and "https://arxiv.org/abs/2002.99999" in notebook
 
 
 def test_a_paper_without_an_arxiv_number_is_begun_too(root: Path) -> None:
@@ -99,7 +99,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
     [
         (["Early_Phase", "--part", "data", "--arxiv", "none"], "SLUG 'Early_Phase' is not lower-case words"),
         (["early", "--part", "dat", "--arxiv", "none"], "PART 'dat' is not one of landscape, theory"),
-        (["early", "--part", "data", "--arxiv", "20.1"], "ARXIV '20.1' is not a number such as 2002.10365"),
+        (["early", "--part", "data", "--arxiv", "20.1"], "ARXIV '20.1' is not a number such as 2107.07075"),
         (["early", "--part", "data", "--arxiv", "none", "--title", 'A "b"'], "TITLE 'A \"b\"' holds a quotation mark"),
     ],
 )
@@ -116,7 +116,7 @@ def test_wrong_requests_are_one_line_and_leave_nothing(
 def test_a_page_that_exists_is_not_overwritten(root: Path, capsys: pytest.CaptureFixture) -> None:
     assert main([*GIVEN, "--root", str(root)]) == 0
     before = snapshot(root)
-    assert main(["early-phase", "--part", "landscape", "--arxiv", "none", "--root", str(root)]) == 2
+    assert main(["made-up", "--part", "landscape", "--arxiv", "none", "--root", str(root)]) == 2
     assert "exists already" in capsys.readouterr().err and snapshot(root) == before
 
 

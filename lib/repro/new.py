@@ -45,9 +45,9 @@ class Paper:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 if the page was begun, 2 with one line on stderr if it cannot be."""
     parser = argparse.ArgumentParser("python -m repro.new", description=__doc__.splitlines()[0])
-    parser.add_argument("slug", help="the page's name, e.g. early-phase")
+    parser.add_argument("slug", help="the page's name, e.g. data-diet")
     parser.add_argument("--part", required=True, help=f"one of {', '.join(PARTS)}")
-    parser.add_argument("--arxiv", required=True, help="the paper's number, e.g. 2002.10365, or none")
+    parser.add_argument("--arxiv", required=True, help="the paper's number, e.g. 2107.07075, or none")
     parser.add_argument("--title", default="")
     parser.add_argument("--authors", default="", help="'Ada Lovelace, Charles Babbage'")
     parser.add_argument("--root", type=Path, default=Path(), help="the project (default: here)")
@@ -92,11 +92,11 @@ def _bibliography(root: Path) -> Path:
 
 def _check(paper: Paper, root: Path) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", paper.slug):
-        raise ValueError(f"SLUG {paper.slug!r} is not lower-case words joined by hyphens, e.g. early-phase")
+        raise ValueError(f"SLUG {paper.slug!r} is not lower-case words joined by hyphens, e.g. data-diet")
     if paper.part not in PARTS:
         raise ValueError(f"PART {paper.part!r} is not one of {', '.join(PARTS)}")
     if paper.arxiv is not None and not re.fullmatch(r"\d{4}\.\d{4,5}", paper.arxiv):
-        raise ValueError(f"ARXIV {paper.arxiv!r} is not a number such as 2002.10365, nor 'none'")
+        raise ValueError(f"ARXIV {paper.arxiv!r} is not a number such as 2107.07075, nor 'none'")
     if '"' in paper.title or "\\" in paper.title:
         raise ValueError(f"TITLE {paper.title!r} holds a quotation mark or a backslash: write it without")
     for path in sorted((root / "notebooks").glob(f"*/{paper.slug}.*")):
