@@ -47,6 +47,13 @@ def card(run: Run, citation: Citation, place: Place) -> str:
     return '<div class="repro-card">\n' + "\n".join(part for part in parts if part) + "\n</div>"
 
 
+def search_entry(citation: Citation) -> str:
+    """Markdown that lists the page under the paper's title, so that a search for it finds this page before those that
+    only share its words. Invisible.
+    """
+    return f"```{{index}} ! single: {citation.title.replace(';', ',')}\n```"
+
+
 def badges(counts: Counter[str]) -> str:
     """One badge per verdict that occurs; the words carry the meaning, the colour repeats it."""
     shown = "".join(

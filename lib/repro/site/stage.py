@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from repro.site import api, dashboard, export, fields, indexes, page
-from repro.site.card import Place, card
+from repro.site.card import Place, card, search_entry
 from repro.site.citation import Citation, citations
 from repro.site.launch import repository
 from repro.site.runs import Run, collect
@@ -49,7 +49,8 @@ def stage(root: Path, runs_folder: Path, target: Path) -> list[Run]:
     ideas = indexes.read_ideas(root / "book" / "ideas.yml")
     index = Index(indexes.by_idea(runs, cites, ideas), indexes.by_measurement(runs, root / "lib"))
     name = repository(root)
-    cards = {run.docname: card(run, cites[run.key], _place(run, runs, index, name)) for run in runs}
+    cards = {run.docname: f"{card(run, cites[run.key], _place(run, runs, index, name))}\n\n{search_entry(cites[run.key])}"
+             for run in runs}  # fmt: skip
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "book", target, ignore=lambda folder, names: _FIXED & set(names))
     _reach(root, target)
