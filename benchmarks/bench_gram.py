@@ -75,7 +75,10 @@ ROUTES = {"this library": here, "BackPACK": backpack, "Opacus": opacus}
 def flattened(module):
     """The layers of a chain in order, for BackPACK, which knows ``Sequential`` only."""
     children = list(module.children())
-    return [layer for child in children for layer in flattened(child)] if children else [module]
+    import torch
+
+    empty = isinstance(module, torch.nn.ModuleList) and not children
+    return [] if empty else [layer for child in children for layer in flattened(child)] if children else [module]
 
 
 def measure(route: str, network: str, threads: int) -> dict[str, object]:

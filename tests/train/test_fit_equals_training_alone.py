@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -273,6 +275,23 @@ def test_networks_kept_below_a_loss_are_those_of_the_first_check_that_reached_it
     assert run.reached.sel(below=1e-9).isnull().all() and run.below[1e-9].flat().isnan().all()
 
 
+@pytest.mark.parametrize("at_once", [None, 1])
+def test_training_may_stop_once_every_member_is_below(at_once):
+    given = {"seeds": [1, 2], "batch": BATCH, "lr": 0.2, "keep_below": [1.05], "check_every": 5}
+    whole = fit(mlp, X, Y, steps=60, **given)
+    short = fit(mlp, X, Y, steps=60, stop_below=True, members_at_once=at_once, **given)
+    assert torch.equal(short.below[1.05].flat(), whole.below[1.05].flat())
+    assert torch.equal(torch.as_tensor(short.reached.values), torch.as_tensor(whole.reached.values))
+    last = int(whole.reached.max())
+    assert last < 60 and short.history.loss.isel(step=slice(last, None)).isnull().all()
+    assert short.history.loss.isel(step=0).notnull().all() and not short.diverged.any()
+
+
+def test_training_that_waits_in_vain_takes_all_its_steps():
+    run = fit(mlp, X, Y, seeds=[1], steps=10, batch=BATCH, lr=0.2, keep_below=[1e-9], stop_below=True)
+    assert run.history.loss.notnull().all() and run.reached.isnull().all()
+
+
 def test_a_diverged_member_is_counted_and_leaves_the_others_alone():
     run = fit(
         mlp,
@@ -322,6 +341,8 @@ def test_stack_of_modules_predicts_what_they_predict():
         ({"schedule": "step"}, "schedule = 'step': allowed are constant, cosine, linear"),
         ({"keep_at": [99]}, "step 99"),
         ({"mask": {"9.weight": torch.ones(1)}}, "parameter '9.weight': this network has 0.weight"),
+        ({"stop_below": True}, "stop_below needs keep_below"),
+        ({"stop_below": True, "keep_below": [0.1], "keep_at": [2]}, "that step may never come"),
         ({"precision": "fp8"}, "precision = 'fp8'"),
     ],
 )
@@ -341,3 +362,16 @@ def test_bad_arguments_stop_before_training_with_one_line(arguments, says):
 def test_inputs_and_targets_of_different_length_are_named():
     with pytest.raises(ValueError, match="x holds 40 examples, y holds 39"):
         fit(mlp, X, Y[:39], seeds=[1], steps=1)
+
+
+def test_training_does_not_import_torchs_compiler():
+    """1.5 s of CPU time on every page."""
+    script = """
+import sys, torch
+from repro.train import fit
+x, y = torch.randn(8, 3), torch.randint(2, (8,))
+for name in ("sgd", "adam", "adamw", "adagrad"):
+    fit(lambda: torch.nn.Linear(3, 2), x, y, seeds=[1], steps=2, batch=4, optimizer=name, lr=0.1)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -40,7 +40,7 @@ def selu_jacobian(mu: float = 0.0, nu: float = 1.0, omega: float = 0.0, tau: flo
     def g(point: Tensor) -> Tensor:
         return torch.stack(selu_map(point[0], point[1], omega, tau))
 
-    return torch.func.jacrev(g)(torch.tensor([mu, nu], dtype=torch.float64))
+    return torch.autograd.functional.jacobian(g, torch.tensor([mu, nu], dtype=torch.float64))
 
 
 def moments(activations: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repro.rng import Streams
@@ -68,6 +69,7 @@ class Plan:
     keep_at: frozenset[int]
     keep_below: tuple[float, ...]
     check_every: int
+    stop_below: bool
     precision: str | None
     train_loss: Callable[[Stack, Batches], Tensor]
 
@@ -95,6 +97,7 @@ def fit(
     keep_at: Sequence[int] = (),
     keep_below: Sequence[float] = (),
     check_every: int = 10,
+    stop_below: bool = False,
     device: str = "cpu",
     members_at_once: int | None = None,
     precision: str | None = None,
@@ -117,7 +120,8 @@ def fit(
         augment: (x [M, B, ...], streams) -> x. ``hook``: (nets, updates done) after every update.
         measure, measure_at: what is recorded, and after how many updates (0 = before training).
         keep_at: numbers of updates to keep the networks at. ``keep_below``: training-loss thresholds, checked every
-            ``check_every`` updates on the whole training set in evaluation mode.
+            ``check_every`` updates on the whole training set in evaluation mode. ``stop_below``: train no longer than
+            until every member has reached all of them; the history is NaN from there on, ``steps`` the most updates.
         members_at_once: chunk of members trained together; by default as many as fit into memory.
         precision: ``"bf16"`` for autocast, else full.
     Raises:
@@ -129,6 +133,8 @@ def fit(
     late = [s for s in [*measure_at, *keep_at] if not 0 <= s <= steps]
     if late:
         raise ValueError(f"step {late[0]} in measure_at or keep_at: allowed are 0 to {steps}")
+    if stop_below and (not keep_below or any([*keep_at, *measure_at])):
+        raise ValueError("stop_below needs keep_below, and no keep_at or measure_at above 0: that step may never come")
     if objective is None and (x is None or y is None):
         raise ValueError("fit needs x and y, or an objective of its own")
     if precision not in (None, "bf16"):
@@ -149,7 +155,7 @@ def fit(
     plan = Plan(
         steps, batch, objective or supervised, optimizer, hyper, schedule_of(schedule, steps), mask or {}, hook, augment,
         measure, frozenset(measure_at), frozenset(keep_at), tuple(sorted(keep_below, reverse=True)), check_every,
-        precision, train_loss,
+        stop_below, precision, train_loss,
     )  # fmt: skip
     size = members_at_once or members_that_fit(nets, x, batch)
     shelf = Shelf(nets, plan)
@@ -195,6 +201,10 @@ class Shelf:
                     value.fill_(torch.nan)
         self.reached = torch.full((nets.members, len(plan.keep_below)), torch.nan, device=nets.device)
 
+    def waited_for(self, rows: range) -> bool:
+        """Whether one of these members has yet to reach a threshold."""
+        return bool(self.reached[rows.start : rows.stop].isnan().any())
+
 
 @dataclass
 class Piece:
@@ -203,6 +213,7 @@ class Piece:
     nets: Stack
     rows: range
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    broken: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     measured: dict[int, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def put(self, into: Stack, state: Mapping[str, Tensor], which: Tensor | None = None) -> None:
@@ -247,10 +258,14 @@ def _train(
             with torch.no_grad():
                 plan.hook(nets, batch.step + 1)
         _observe(piece, plan, shelf, batches, batch.step + 1)
+        if plan.stop_below and not shelf.waited_for(rows):
+            break
     opt.zero_grad()  # gradients are as large as the networks
     nets.net.eval()
     nets.randomness(None)
     piece.losses = torch.stack(losses, 1).float().cpu()
+    piece.broken = ~piece.losses[:, -1].isfinite()
+    piece.losses = F.pad(piece.losses, (0, plan.steps - len(losses)), value=torch.nan)
     if nets is not whole:
         piece.put(whole, nets.state)
         piece.nets = whole
@@ -272,7 +287,7 @@ def _observe(piece: Piece, plan: Plan, shelf: Shelf, batches: Batches, done: int
         piece.measured[done] = {name: value.detach().cpu() for name, value in plan.measure(nets, done).items()}
     if done in plan.keep_at:
         piece.put(shelf.kept[done], nets.state)
-    if plan.keep_below and done % plan.check_every == 0:
+    if done % plan.check_every == 0 and shelf.waited_for(piece.rows):
         losses, reached = plan.train_loss(nets, batches), shelf.reached[piece.rows.start : piece.rows.stop]
         for i, threshold in enumerate(plan.keep_below):
             new = (losses < threshold) & reached[:, i].isnan()
@@ -302,7 +317,7 @@ def _assemble(final: Stack, pieces: list[Piece], plan: Plan, shelf: Shelf) -> Ru
         extra = [f"{name}_{i}" for i in range(values.dim() - 2)]
         data[name] = final.array(values, "at", *extra, at=at)
     finite = [p.isfinite().flatten(1).all(1).cpu() for p in final.params.values()]
-    broken = ~(loss[:, -1].isfinite() & torch.stack(finite).all(0))
+    broken = torch.cat([p.broken for p in pieces]) | ~torch.stack(finite).all(0)
     run = Run(final, xr.Dataset(data), final.array(broken), shelf.kept, shelf.below)
     if plan.keep_below:
         run.reached = final.array(shelf.reached, "below", below=list(plan.keep_below))

@@ -17,6 +17,12 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }  # fmt: skip
 Schedule = Callable[[int], float]
 
+# The wrappers around torch's optimizers import torch's compiler (1.5 s and 1,000 modules in every process) to tell it
+# what not to compile. Nothing is compiled here, so what they wrap is called itself.
+for _method in vars(torch.optim.Optimizer).values():
+    if _plain := getattr(_method, "__wrapped__", None):
+        vars(_plain)["__dynamo_disable"] = _plain  # where the wrapper looks before it imports
+
 
 def schedule_of(schedule: str | Schedule, steps: int) -> Schedule:
     """The factor on the learning rate at each step (0 … steps-1): ``constant``, ``cosine``, ``linear`` or a function."""
@@ -73,6 +79,7 @@ class StackOptimizer:
         groups = [{"params": self._slices(a, b), **members[a]} for a, b in self.runs]
         fused = nets.device.type in ("cpu", "cuda")
         self.optimizer = OPTIMIZERS[name](groups, fused=fused)
+        self._update = inspect.unwrap(type(self.optimizer).step)
         self.base = [group["lr"] for group in self.optimizer.param_groups]
 
     def _slices(self, a: int, b: int) -> list[Tensor]:
@@ -90,4 +97,4 @@ class StackOptimizer:
             if not self.whole:
                 for part, p in zip(group["params"], self.params, strict=True):
                     part.grad = None if p.grad is None else p.grad[a:b]
-        self.optimizer.step()
+        self._update(self.optimizer)
