@@ -117,6 +117,10 @@ def set_environment(threads: int) -> None:
     """Make kernels started from this process use `threads` CPU threads, a fixed string hash and the same data folder."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ["PYTHONHASHSEED"] = "0"
+    # glibc hands freed megabytes back to the system and asks for them anew at every training step: page faults cost a
+    # tenth of the time. Keep what was freed; the peak is the same.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 << 30))
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel warns about frozen modules
     if os.environ.get("REPRO_DATA"):  # a relative path means the caller's folder, not the notebook's, where kernels run
         os.environ["REPRO_DATA"] = str(Path(os.environ["REPRO_DATA"]).resolve())
