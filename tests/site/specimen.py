@@ -112,8 +112,8 @@ def project(root: Path) -> Path:
     """A project at ``root``: three papers in three parts, one with a full run, one whose small run failed."""
     for name in ("book", "sweeps"):
         shutil.copytree(REPOSITORY / name, root / name)
-    for part in (root / "book" / "parts").glob("*.md"):  # its prose links papers that this project does not have
-        part.write_text(re.sub(r"\[([^]]+)\]\(\.\./notebooks/[^)]+\)", r"\1", part.read_text(encoding="utf-8")))
+    for prose in [root / "book/index.md", *(root / "book/parts").glob("*.md")]:  # links papers that this has not
+        prose.write_text(re.sub(r"\[([^]]+)\]\((?:\.\./)?notebooks/[^)]+\)", r"\1", prose.read_text(encoding="utf-8")))
     for name in ("__init__.py", "measure/__init__.py", "measure/stiffness.py"):
         (root / "lib/repro" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "lib/repro" / name, root / "lib/repro" / name)

@@ -22,6 +22,15 @@ def test_the_short_form_names_one_two_or_the_first_of_many(authors: str, short: 
     assert Citation(authors, "Notes", "Scientific Memoirs", "1843").short == short
 
 
+def test_a_comparison_of_papers_is_the_books_own() -> None:
+    assert Citation("The contributors of this book", "All at Once", "Deep Learning, Reproduced", "2026").own
+    assert (
+        Citation("The contributors of this book", "All at Once", "Deep Learning, Reproduced", "2026").short
+        == "This book"
+    )
+    assert not Citation("Ada Lovelace", "Notes", "Scientific Memoirs", "1843").own
+
+
 def test_the_books_entries_come_out_as_plain_text() -> None:
     found = citations(REPOSITORY / "book" / "references.bib")
     assert found["fort2019stiffness"].authors == (

@@ -102,6 +102,17 @@ def test_headline_counts_come_from_the_records(staged: Path) -> None:
     assert "1 paper, 2 claims" in full and "1 inconclusive" in full
 
 
+def test_the_headline_counts_the_books_own_comparisons_apart_from_papers(other: Path, tmp_path: Path) -> None:
+    bibliography = other / "book/references.bib"
+    own = bibliography.read_text().replace(
+        "howpublished = {arXiv preprint}", "howpublished = {Deep Learning, Reproduced}", 1
+    )
+    bibliography.write_text(own)
+    stage(other, other / "_build/runs", tmp_path / "book")
+    front = (tmp_path / "book/index.md").read_text()
+    assert "0 papers, 1 comparison, 4 claims" in front and "This book: Stiffness" in front
+
+
 def test_the_contents_list_parts_in_their_order_with_the_full_page_below_the_small_one(staged: Path) -> None:
     papers = yaml.safe_load((staged / "_toc.yml").read_text())["parts"][0]["chapters"]
     assert [chapter["file"] for chapter in papers] == ["parts/landscape", "parts/theory", "parts/representation"]

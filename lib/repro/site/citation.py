@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+BOOK = "Deep Learning, Reproduced"
+
 
 @dataclass(frozen=True)
 class Citation:
@@ -17,8 +19,15 @@ class Citation:
     ideas: tuple[str, ...] = ()
 
     @property
+    def own(self) -> bool:
+        """Whether the page is the book's own, a comparison of papers, and not a paper's."""
+        return self.venue == BOOK
+
+    @property
     def short(self) -> str:
         """As in running text: "Fort et al. 2019"."""
+        if self.own:
+            return "This book"
         names = self.authors.replace(" and ", ", ").split(", ")
         first = names[0].split()[-1]
         others = "" if len(names) == 1 else f" & {names[1].split()[-1]}" if len(names) == 2 else " et al."

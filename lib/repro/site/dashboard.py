@@ -14,17 +14,19 @@ from repro.site.page import quoted
 from repro.site.runs import VERDICTS, Run, kind
 
 
-def headline(runs: list[Run]) -> str:
-    """Papers, claims and verdicts of each scale, counted from the records."""
+def headline(runs: list[Run], cites: dict[str, Citation]) -> str:
+    """Papers, the book's own comparisons, claims and verdicts of each scale, counted from the records."""
     lines = []
     for scale in ("small", "full"):
         mine = [run for run in runs if run.scale == scale]
         total = sum((run.counts for run in mine), Counter())
         claims = sum(len(run.claims) for run in mine)
+        own = sum(cites[run.key].own for run in mine)
+        what = [_plural(len(mine) - own, "paper"), *([_plural(own, "comparison")] if own else [])]
         if mine:
             lines.append(
-                f"<p><strong>{scale.capitalize()} scale:</strong> {_plural(len(mine), 'paper')}, "
-                f"{_plural(claims, 'claim')}</p>{badges(total)}"
+                f"<p><strong>{scale.capitalize()} scale:</strong> {', '.join([*what, _plural(claims, 'claim')])}</p>"
+                f"{badges(total)}"
             )
         else:
             lines.append(f"<p><strong>{scale.capitalize()} scale:</strong> no run yet</p>")

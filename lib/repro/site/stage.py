@@ -142,7 +142,7 @@ def _write_index(
     target: Path,
 ) -> None:
     front = {
-        "headline": dashboard.headline(runs),
+        "headline": dashboard.headline(runs, cites),
         "papers": dashboard.paper_table(runs, cites, parts),
         "gallery": _gallery(runs, covers),
     }
