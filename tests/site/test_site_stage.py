@@ -102,13 +102,16 @@ def test_headline_counts_come_from_the_records(staged: Path) -> None:
     assert "1 paper, 2 claims" in full and "1 inconclusive" in full
 
 
-def test_the_headline_counts_the_books_own_comparisons_apart_from_papers(other: Path, tmp_path: Path) -> None:
+def test_the_books_own_comparisons_are_counted_and_shown_apart_from_papers(other: Path, tmp_path: Path) -> None:
     bibliography = other / "book/references.bib"
     own = bibliography.read_text().replace(
         "howpublished = {arXiv preprint}", "howpublished = {Deep Learning, Reproduced}", 1
     )
     bibliography.write_text(own)
+    (part := other / "book/parts/landscape.md").write_text(part.read_text() + "\n<!-- comparison -->\n")
     stage(other, other / "_build/runs", tmp_path / "book")
+    prose, papers = (tmp_path / "book/parts/landscape.md").read_text().split("## Papers")
+    assert prose.count(":link:") == 0 and papers.count(":link:") == 1  # not among the papers, but at its own mark
     front = (tmp_path / "book/index.md").read_text()
     assert "0 papers, 1 comparison, 4 claims" in front and "This book: Stiffness" in front
 

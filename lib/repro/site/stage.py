@@ -162,7 +162,11 @@ def _write_parts(
     (target / "parts").mkdir()
     for part in parts:
         mine = [run for run in runs if run.part == part]
-        filled = _fill(root / "book" / "parts" / f"{part}.md", {"papers": _gallery(mine, covers)})
+        own = [run for run in mine if cites[run.key].own]
+        pieces = {"papers": _gallery([run for run in mine if run not in own], covers)}
+        if own:
+            pieces["comparison"] = _gallery(own, covers)
+        filled = _fill(root / "book" / "parts" / f"{part}.md", pieces)
         (target / "parts" / f"{part}.md").write_text(filled, encoding="utf-8")
 
 
