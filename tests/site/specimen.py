@@ -112,9 +112,9 @@ def project(root: Path) -> Path:
     """A project at ``root``: three papers in three parts, one with a full run, one whose small run failed."""
     for name in ("book", "sweeps"):
         shutil.copytree(REPOSITORY / name, root / name)
-    for prose in [root / "book/index.md", *(root / "book/parts").glob("*.md")]:  # links papers that this has not
+    for prose in (root / "book").rglob("*.md"):  # links papers that this has not
         text = prose.read_text(encoding="utf-8").replace("<!-- comparison -->", "")
-        prose.write_text(re.sub(r"\[([^]]+)\]\((?:\.\./)?notebooks/[^)]+\)", r"\1", text))
+        prose.write_text(re.sub(r"\[([^]]+)\]\((?:\.\./)*notebooks/[^)]+\)", r"\1", text))
     for name in ("__init__.py", "measure/__init__.py", "measure/stiffness.py"):
         (root / "lib/repro" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "lib/repro" / name, root / "lib/repro" / name)
