@@ -2,8 +2,8 @@
 
     pip install -c constraints.txt -e '.[bench]' && python benchmarks/bench_gram.py [--threads 2]
 
-The others hold all gradients, [N, P], and multiply; this library works from layer inputs and errors, and where there
-are other layers than linear ones from chunks of gradients. Each route runs in a process of its own, so that its peak
+The others hold all gradients, [N, P], and multiply; this library works from layer inputs and errors, forms gradients
+of convolutions alone, and multiplies each pair of examples once. Each route runs in a process of its own, so that its peak
 memory is its own. The run fails where the matrices differ.
 """
 

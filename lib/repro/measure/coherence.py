@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.functional import one_hot
 
 from repro.measure import gradients
-from repro.measure.factored import factored_gram, gradient_factors
+from repro.measure.factored import factored_gram, gradient_factors, held_slices
 from repro.measure.gradients import Gram, member, per_example_gradients
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ class LogitCosines(NamedTuple):
     different_logit: Tensor
 
 
-def coherence(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chunk: int = 64) -> Coherence:
+def coherence(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chunk: int | None = None) -> Coherence:
     """Coherence of each member's per-example gradients over (x, y), in memory O(chunk P), never N P.
 
     ``loss``: outputs [M, N, ...], targets [M, N, ...] -> [M]; x, y shared or ``along(...)``, all as for ``fit``.
-    Evaluation mode. For networks of linear layers one backward pass does.
+    Evaluation mode. Networks of linear layers, convolutions and batch norms need no gradient of each example. ``chunk``:
+    examples at once, by default up to 256 in such networks and 64 in others.
     """
     means: list[dict[str, Tensor]] = []
     squares: list[dict[str, Tensor]] = []
@@ -78,14 +79,22 @@ def coherence(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chu
 
 
 def stack_gram(
-    nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chunk: int = 128, factored: bool | None = None
+    nets: Stack,
+    loss: Loss,
+    x: Tensor | Along,
+    y: Tensor | Along,
+    chunk: int | None = None,
+    factored: bool | None = None,
 ) -> Gram:
     """Inner products of every two examples' gradients for each member: products [M, N, N], norms [M, N] (twice).
 
-    Arguments as for :func:`coherence`. ``factored``: from layer inputs and errors (networks of linear layers only), or
-    from the gradients in chunks; by default the first where it is possible.
+    Arguments as for :func:`coherence`. ``factored``: from layers' inputs and errors (networks of linear layers,
+    convolutions and batch norms only), or from the gradients in chunks; by default the first where it is possible.
+    ``chunk``: examples at once, by default up to 256 in the first way and 128 in the second.
     """
     grams = [_gram(*one, chunk, factored) for one in _members(nets, loss, x, y)]
+    if len(grams) == 1:  # no copy of the largest thing there is
+        return Gram(*(part.unsqueeze(0) for part in grams[0]))
     return Gram(*(torch.stack(part) for part in zip(*grams, strict=True)))
 
 
@@ -117,7 +126,7 @@ def logit_jacobian(nets: Stack, x: Tensor, chunk: int = 64) -> Tensor:
     return found
 
 
-def logit_gram(nets: Stack, x: Tensor, classes: int, chunk: int = 128) -> Gram:
+def logit_gram(nets: Stack, x: Tensor, classes: int, chunk: int | None = None) -> Gram:
     """Inner products of the gradients of every two (example, logit) pairs, the logit running fastest: [M, N K, N K].
 
     Equals that of :func:`logit_jacobian` without forming it.
@@ -140,7 +149,7 @@ def logit_cosines(gram: Gram, labels: Tensor, classes: int) -> LogitCosines:
     return LogitCosines(same[..., alike].mean(-1), same[..., apart].mean(-1), other[..., apart].mean(-1))
 
 
-def logit_clusters(nets: Stack, x: Tensor, classes: int, chunk: int = 64) -> LogitClusters:
+def logit_clusters(nets: Stack, x: Tensor, classes: int, chunk: int | None = None) -> LogitClusters:
     """Cluster means of the logit gradients over ``x`` [N, ...] and their unbiased signal and noise, in memory O(K P)."""
     rows = []
     for k in range(classes):
@@ -174,34 +183,20 @@ def _members(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along) -> I
         yield nets.template, member(nets.params, m), member(nets.buffers, m), *one, plain
 
 
-def _moments(module, params, buffers, x, y, loss, chunk: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _moments(module, params, buffers, x, y, loss, chunk: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """By layer, in the order of the parameters: the mean gradient (flat) and the mean squared gradient norm."""
     try:
-        factors = gradient_factors(module, params, buffers, x, y, loss)
-    except ValueError:  # not linear layers only
-        return _chunked_moments(module, params, buffers, x, y, loss, chunk)
-    means, squares = {}, {}
-    for layer, (a, delta, bias) in zip(_linear_layers_as_called(module, x[:1]), factors, strict=True):
-        parts = [(delta.T @ a).flatten(), *([delta.sum(0)] if bias else [])]
-        means[layer] = torch.cat(parts) / len(x)
-        squares[layer] = ((a.square().sum(1) + bias) * delta.square().sum(1)).mean()
+        parts = held_slices(module, params, buffers, x, y, loss, chunk)
+    except ValueError:  # other layers than those that have factors
+        return _chunked_moments(module, params, buffers, x, y, loss, chunk or 64)
     order = list(dict.fromkeys(name.rpartition(".")[0] for name in params))
-    return {n: means[n] for n in order}, {n: squares[n] for n in order}
-
-
-def _linear_layers_as_called(module: nn.Module, x: Tensor) -> list[str]:
-    """Names of the linear layers in the order of the forward pass, which may differ from that of the parameters."""
-    called: list[str] = []
-    handles = [
-        layer.register_forward_hook(lambda *_, name=name: called.append(name))
-        for name, layer in module.named_modules()
-        if isinstance(layer, nn.Linear)
-    ]
-    with torch.no_grad():
-        module(x.to(next(module.parameters())))
-    for handle in handles:
-        handle.remove()
-    return called
+    means, squares = dict.fromkeys(order, 0), dict.fromkeys(order, 0)
+    for at in parts:
+        for layer, held in gradient_factors(module, params, buffers, x[at], y[at], loss, chunk).items():
+            for part in held:
+                means[layer] = means[layer] + part.total() / len(x)
+                squares[layer] = squares[layer] + part.squares().sum() / len(x)
+    return means, squares
 
 
 def _chunked_moments(module, params, buffers, x, y, loss, chunk: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -221,11 +216,11 @@ def _chunked_moments(module, params, buffers, x, y, loss, chunk: int) -> tuple[d
     return means, squares
 
 
-def _gram(module, params, buffers, x, y, loss, chunk: int, factored: bool | None) -> Gram:
+def _gram(module, params, buffers, x, y, loss, chunk: int | None, factored: bool | None) -> Gram:
     if factored is not False:
         try:
-            return factored_gram(module, params, buffers, (x, y), (x, y), loss)
+            return factored_gram(module, params, buffers, (x, y), None, loss, chunk)
         except ValueError:
             if factored:
                 raise
-    return gradients.gram(module, params, buffers, (x, y), None, loss, chunk)
+    return gradients.gram(module, params, buffers, (x, y), None, loss, chunk or 128)

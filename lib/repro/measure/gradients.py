@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, vmap
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Tensors = Mapping[str, Tensor]
+T = TypeVar("T")
 
 
 class Gram(NamedTuple):
@@ -36,8 +37,8 @@ def per_example_gradients(
     the same. ``chunk`` bounds the number of examples differentiated at once (memory, not result). Raises ValueError
     where x and y disagree in length.
     """
-    _check_lengths(x, y)
-    with _eval_mode(module):
+    check_lengths(x, y)
+    with eval_mode(module):
         return _example_gradients(module, dict(params), dict(buffers), x, y, loss, chunk)
 
 
@@ -79,21 +80,19 @@ def gram(
     With ``second=None`` the first set is compared with itself, each pair of chunks once. Costs about N1/``chunk``
     passes over the second set.
     """
-    _check_lengths(*first)
-    _check_lengths(*(second or first))
+    check_lengths(*first)
+    check_lengths(*(second or first))
 
-    def rows(data: tuple[Tensor, Tensor], at: slice) -> Tensor:
-        return _example_gradients(module, dict(params), dict(buffers), data[0][at], data[1][at], loss, None)
+    def rows(data: tuple[Tensor, Tensor]) -> Callable[[slice], Tensor]:
+        given = dict(params), dict(buffers)
+        return lambda at: _example_gradients(module, *given, data[0][at], data[1][at], loss, None)
 
-    with _eval_mode(module):
+    sides = [(rows(data), slices(len(data[0]), chunk)) for data in (first, second) if data]
+    like = next(iter(params.values()))
+    with eval_mode(module):
         if second is None:
-            return _self_gram(lambda at: rows(first, at), _slices(len(first[0]), chunk))
-        return _cross_gram(
-            lambda at: rows(first, at),
-            _slices(len(first[0]), chunk),
-            lambda at: rows(second, at),
-            _slices(len(second[0]), chunk),
-        )
+            return self_gram(like, *sides[0], _add_products)
+        return cross_gram(like, *sides[0], *sides[1], _add_products, lambda part: part.norm(dim=1))
 
 
 def member(tensors: Tensors, index: int) -> dict[str, Tensor]:
@@ -119,40 +118,59 @@ def _example_gradients(
     return torch.cat([g.flatten(1) for g in gradients.values()], dim=1)
 
 
-def _self_gram(rows: Callable[[slice], Tensor], slices: list[slice]) -> Gram:
-    blocks: dict[tuple[int, int], Tensor] = {}
-    for i, at in enumerate(slices):
-        left = rows(at)
-        for j in range(i, len(slices)):
-            right = left if i == j else rows(slices[j])
-            blocks[i, j] = left @ right.T
-            blocks[j, i] = blocks[i, j].T
-    order = range(len(slices))
-    products = torch.cat([torch.cat([blocks[i, j] for j in order], dim=1) for i in order])
+def _add_products(out: Tensor, left: Tensor, right: Tensor) -> None:
+    out.addmm_(left, right.T)
+
+
+def self_gram(
+    like: Tensor, held: Callable[[slice], T], parts: list[slice], add_products: Callable[[Tensor, T, T], None]
+) -> Gram:
+    """Products within a set of examples, from what ``held(part)`` keeps of each part's gradients.
+
+    ``add_products(out, left, right)`` adds the products [N1, N2] to zeros in ``out``, of ``like``'s type and device.
+    Each pair of parts is visited once.
+    """
+    products = like.new_zeros(parts[-1].stop, parts[-1].stop)
+    for i, at in enumerate(parts):
+        left = held(at)
+        add_products(products[at, at], left, left)
+        for other in parts[i + 1 :]:
+            add_products(products[at, other], left, held(other))
+            products[other, at] = products[at, other].T
     norms = products.diagonal().sqrt()
     return Gram(products, norms, norms)
 
 
-def _cross_gram(
-    rows1: Callable[[slice], Tensor], slices1: list[slice], rows2: Callable[[slice], Tensor], slices2: list[slice]
+def cross_gram(
+    like: Tensor,
+    held1: Callable[[slice], T],
+    parts1: list[slice],
+    held2: Callable[[slice], T],
+    parts2: list[slice],
+    add_products: Callable[[Tensor, T, T], None],
+    norms: Callable[[T], Tensor],
 ) -> Gram:
-    products, norms1 = [], []
-    for at in slices1:
-        left, row, norms2 = rows1(at), [], []
-        for other in slices2:
-            right = rows2(other)
-            row.append(left @ right.T)
-            norms2.append(right.norm(dim=1))
-        products.append(torch.cat(row, dim=1))
-        norms1.append(left.norm(dim=1))
-    return Gram(torch.cat(products), torch.cat(norms1), torch.cat(norms2))
+    """Products between two sets, as :func:`self_gram`; ``norms`` gives a part's gradient norms."""
+    products = like.new_zeros(parts1[-1].stop, parts2[-1].stop)
+    norms1, norms2 = like.new_empty(len(products)), like.new_empty(products.shape[1])
+    for i, at in enumerate(parts1):
+        left = held1(at)
+        norms1[at] = norms(left)
+        for other in parts2:
+            right = held2(other)
+            add_products(products[at, other], left, right)
+            if i == 0:
+                norms2[other] = norms(right)
+    return Gram(products, norms1, norms2)
 
 
-def _slices(length: int, chunk: int) -> list[slice]:
-    return [slice(start, start + chunk) for start in range(0, length, chunk)]
+def slices(length: int, chunk: int) -> list[slice]:
+    """Parts of at most ``chunk`` examples."""
+    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
 
 
-def _check_lengths(x: Tensor, y: Tensor) -> None:
+def check_lengths(x: Tensor, y: Tensor) -> None:
+    """Raises ValueError where there is no example, or x and y disagree in length."""
     if len(x) != len(y) or len(x) == 0:
         raise ValueError(
             f"x has {len(x)} examples and y has {len(y)}: give as many targets as inputs, and at least one"
@@ -160,7 +178,7 @@ def _check_lengths(x: Tensor, y: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Eval mode for the whole tree, each submodule's own flag put back after."""
     flags = {m: m.training for m in module.modules()}
     module.eval()
