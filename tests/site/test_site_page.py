@@ -9,8 +9,12 @@ import nbformat
 import pytest
 from specimen import claim, compound
 
+from repro.site.card import Place
+from repro.site.card import card as header
+from repro.site.citation import Citation
 from repro.site.evidence import table
 from repro.site.interval import WIDTH, drawing
+from repro.site.runs import Run
 from repro.site.stage import stage
 
 SMALL, FULL = "notebooks/landscape/stiffness.ipynb", "results/full/landscape/stiffness.ipynb"
@@ -67,9 +71,22 @@ def test_the_switch_marks_this_page_and_links_the_other_scale(staged: Path) -> N
 
 
 def test_the_card_says_which_pages_use_the_same_measurement(staged: Path) -> None:
-    assert 'href="../../api/repro.measure.stiffness.html">stiffness</a> (as in <a' in card(staged, SMALL)
-    assert "representation/cka.html" in card(staged, SMALL)
+    assert 'href="../../api/repro.measure.stiffness.html">stiffness</a> (as on <a' in card(staged, SMALL)
     assert 'href="../../ideas.html#index-gradient-agreement">' in card(staged, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("others", "shown"),
+    [
+        ("", "flat</a>"),
+        ("b", '(as in <a href="b.html">'),
+        ("bc", '(as on <a href="../../measurements.html#index-repro-measure-flat">2 other pages</a>)'),
+    ],
+)
+def test_the_card_names_one_other_page_and_counts_several(others: str, shown: str, staged: Path) -> None:
+    run, *rest = (Run("landscape", slug, "small", staged, staged, notebook={"cells": []}) for slug in "a" + others)
+    citation = Citation("Ada Lovelace", "Notes", "Memoirs", "1843")
+    assert shown in header(run, citation, Place(shared={"repro.measure.flat": rest}))
 
 
 def test_the_evidence_cell_shows_every_claim_with_its_interval_drawn(staged: Path) -> None:

@@ -11,6 +11,7 @@ from html import escape
 from repro.evidence.render import LOOKS, SUPPORTS
 from repro.site import launch
 from repro.site.citation import Citation
+from repro.site.indexes import anchor
 from repro.site.parameters import command
 from repro.site.runs import VERDICTS, Run
 
@@ -125,8 +126,11 @@ def _related(run: Run, place: Place) -> str:
 
 def _measured_with(run: Run, module: str, others: list[Run]) -> str:
     name = f'<a href="{href(run, f"api/{module}")}.html">{escape(module.rpartition(".")[2])}</a>'
-    also = ", ".join(f'<a href="{href(run, page.docname)}.html">{escape(page.title)}</a>' for page in others)
-    return name + (f" (as in {also})" if also else "")
+    if not others:
+        return name
+    if len(others) == 1:
+        return f'{name} (as in <a href="{href(run, others[0].docname)}.html">{escape(others[0].title)}</a>)'
+    return f'{name} (as on <a href="{href(run, f"measurements.html#{anchor(module)}")}">{len(others)} other pages</a>)'
 
 
 def _provenance(run: Run, repository: str | None) -> str:
