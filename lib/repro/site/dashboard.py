@@ -100,6 +100,12 @@ def _gallery_card(run: Run, image: str | None, alt: str) -> str:
     )
 
 
+def comparison(run: Run, image: str | None, alt: str) -> str:
+    """A comparison's cover at the size of the text, above its verdicts; a run that failed before its cover has none."""
+    picture = f"```{{image}} /{image}\n:alt: {quoted(alt)}\n```\n\n" if image else ""
+    return f"{picture}{badges(run.counts)}\n"
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 

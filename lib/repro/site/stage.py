@@ -162,10 +162,11 @@ def _write_parts(
     (target / "parts").mkdir()
     for part in parts:
         mine = [run for run in runs if run.part == part]
-        own = [run for run in mine if cites[run.key].own]
-        pieces = {"papers": _gallery([run for run in mine if run not in own], covers)}
+        own = [run for run in mine if cites[run.key].own and run.scale == "small"]
+        pieces = {"papers": _gallery([run for run in mine if not cites[run.key].own], covers)}
         if own:
-            pieces["comparison"] = _gallery(own, covers)
+            shown = (dashboard.comparison(run, covers[run.docname], page.cover_alt(run)) for run in own)
+            pieces["comparison"] = "\n".join(shown)
         filled = _fill(root / "book" / "parts" / f"{part}.md", pieces)
         (target / "parts" / f"{part}.md").write_text(filled, encoding="utf-8")
 
