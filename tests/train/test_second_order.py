@@ -11,7 +11,7 @@ from repro.measure.flat import at
 from repro.measure.operators import from_matrix, on_sphere
 from repro.measure.references import SphericalSpins, spin_index
 from repro.measure.spectrum import negative_share
-from repro.train import Stack, cross_entropy, fit
+from repro.train import Stack, along, cross_entropy, fit
 from repro.train.second_order import (
     descend,
     distinct,
@@ -28,7 +28,7 @@ torch.manual_seed(0)
 X, Y = torch.randn(40, 3, dtype=F64), torch.randint(3, (40,))
 
 
-def saddle(points):
+def saddle(points, rows=None):
     """5 x^2 - y^2, a row a point."""
     hessian = torch.diag(torch.tensor([10.0, -2.0], dtype=F64)).expand(len(points), 2, 2)
     return (hessian @ points[..., None])[..., 0], hessian
@@ -119,12 +119,12 @@ def test_a_linear_network_has_its_saddles_found_and_random_points_are_rejected()
 
     both = torch.func.vmap(torch.func.grad(loss)), torch.func.vmap(torch.func.hessian(loss))
     start = torch.randn(40, 4, dtype=F64, generator=torch.Generator().manual_seed(1))
-    found = find_critical_points(lambda p: (both[0](p), both[1](p)), start)
+    found = find_critical_points(lambda p, rows: (both[0](p), both[1](p)), start)
     losses = torch.func.vmap(loss)(found.points)[found.found]
     assert found.found.sum() > 20
     known = torch.tensor([0.5, 2.0, 2.5], dtype=F64)  # mode 1, mode 2, none
     assert (losses[:, None] - known).abs().min(1).values.max() < 1e-6
-    assert not find_critical_points(lambda p: (both[0](p), both[1](p)), start, steps=0).found.any()
+    assert not find_critical_points(lambda p, rows: (both[0](p), both[1](p)), start, steps=0).found.any()
 
 
 def test_critical_points_of_networks_have_a_vanishing_gradient():
@@ -140,7 +140,7 @@ def test_critical_points_of_spherical_spins_follow_the_index_law():
     g = torch.Generator().manual_seed(0)
     spins = SphericalSpins(torch.randn(n, n, n, generator=g, dtype=F64))
 
-    def derivatives(sigma):
+    def derivatives(sigma, rows):
         gradient, matrices = spins.gradient(sigma), spins.hessian(sigma)
         op = on_sphere(from_matrix(matrices), gradient, sigma)
         radial = (gradient * sigma).sum(1, keepdim=True) / n
@@ -155,6 +155,32 @@ def test_critical_points_of_spherical_spins_follow_the_index_law():
     kept = found.points[found.found]
     index = negative_share(found.values[found.found]) * n / (n - 1)  # the radial direction is not on the sphere
     assert (index - spin_index(spins.energy(kept))).abs().mean() < 0.05
+
+
+def test_a_point_that_has_arrived_rests_and_the_others_go_on():
+    asked = []
+
+    def derivatives(points, rows):
+        asked.append(rows.tolist())
+        return saddle(points)
+
+    start = torch.tensor([[5.0, 0.0], [0.0, 0.0], [2.5, 0.0]], dtype=F64)
+    found = find_critical_points(derivatives, start, steps=9, clip=1.0)
+    assert found.found.all() and found.points.abs().max() < 1e-9
+    assert asked[:3] == [[0, 1, 2], [0, 2], [0, 2]] and asked[-2] == [0] and asked[-1] == [0, 1, 2]
+    assert len(asked) == 7  # five steps of 1, a look, and the verification
+
+
+def test_searches_of_networks_do_not_depend_on_when_others_arrive():
+    torch.manual_seed(3)
+    nets = stack(members=6)
+    data = along("seed", torch.randn(6, 20, 3, dtype=F64)), along("seed", torch.randint(3, (6, 20)))
+    together = find_critical_points(network_derivatives(nets, cross_entropy, *data, l2=0.01), nets.flat(), clip=2.0)
+    arrived = [m for m in range(6) if together.found[m]]
+    assert 0 < len(arrived) < 6
+    alone, own = nets.sel(seed=arrived), [along("seed", part.values[arrived]) for part in data]
+    one = find_critical_points(network_derivatives(alone, cross_entropy, *own, l2=0.01), alone.flat(), clip=2.0)
+    torch.testing.assert_close(one.values, together.values[arrived])
 
 
 def test_searching_in_single_precision_is_refused():

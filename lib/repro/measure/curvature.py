@@ -122,7 +122,7 @@ def _parts(
     nets: Stack, x: Tensor | Along, y: Tensor | Along, batch: int | None
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """Parts of the data [M, B, ...] with their shares of the examples."""
-    x, y = (_spread(nets, data) for data in (x, y))
+    x, y = (spread(nets, data) for data in (x, y))
     n = x.shape[1]
     if y.shape[1] != n or n == 0 or (batch is not None and batch < 1):
         raise ValueError(f"{n} inputs, {y.shape[1]} targets, batch = {batch}: need equally many, and at least one")
@@ -130,7 +130,8 @@ def _parts(
         yield part_x, part_y, part_x.shape[1] / n
 
 
-def _spread(nets: Stack, data: Tensor | Along) -> Tensor:
+def spread(nets: Stack, data: Tensor | Along) -> Tensor:
+    """Data as every member sees them, [M, N, ...]: shared ones repeated (a view), ``along`` ones each member's own."""
     if isinstance(data, Tensor):
         return data.to(nets.device).expand(nets.members, *data.shape)
     return data.of(nets)

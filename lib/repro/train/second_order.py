@@ -12,17 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from repro.measure.curvature import Loss, hessian, loss_and_gradient
+from repro.measure.curvature import Loss, hessian, loss_and_gradient, spread
 from repro.measure.flat import at, unflatten
 from repro.measure.lanczos import lanczos
 from repro.measure.operators import Operator
 from repro.measure.paths import losses_at
-from repro.train.batches import Along, Batches
+from repro.train.batches import Along, Batches, along
 from repro.train.per_member import per_member
+from repro.train.second_derivatives import second_derivatives
 from repro.train.stack import Stack
 
 DAMPINGS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-Derivatives = Callable[[Tensor], tuple[Tensor, Tensor]]
+Derivatives = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Eigenbasis(NamedTuple):
@@ -105,9 +106,12 @@ def descend(
     parts = ((x, y) for _ in range(steps)) if batch is None else _minibatches(nets, x, y, batch, steps)
     for part_x, part_y in parts:
         losses.append(whole(nets))
-        op = hessian(nets, loss, part_x, part_y, l2=l2)
-        _, gradient = loss_and_gradient(nets, loss, part_x, part_y, l2=l2)
-        basis = krylov_basis(op, gradient, krylov) if krylov else eigenbasis(op.dense())
+        if krylov:
+            _, gradient = loss_and_gradient(nets, loss, part_x, part_y, l2=l2)
+            basis = krylov_basis(hessian(nets, loss, part_x, part_y, l2=l2), gradient, krylov)
+        else:
+            _, gradient, matrices = second_derivatives(nets, loss, part_x, part_y, l2=l2)
+            basis = eigenbasis(matrices)
         tried = [nets.flat() + STEPS[rule](gradient, basis, mu) for mu in dampings]
         values = _losses(nets, tried, loss, part_x, part_y, l2).nan_to_num(torch.inf)
         best = values.argmin(1)
@@ -119,12 +123,13 @@ def descend(
 
 
 def network_derivatives(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, l2: float = 0.0) -> Derivatives:
-    """Gradient and dense Hessian of the members' losses as a function of their parameters [M, P]."""
+    """Gradient and dense Hessian of the losses of the members ``rows`` [B] at ``points`` [B, P]."""
 
-    def derivatives(points: Tensor) -> tuple[Tensor, Tensor]:
-        moved = at(nets, points)
-        _, gradient = loss_and_gradient(moved, loss, x, y, l2=l2)
-        return gradient, hessian(moved, loss, x, y, l2=l2).dense()
+    data = [spread(nets, values) for values in (x, y)]
+
+    def derivatives(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        part = at(nets.take(rows.tolist(), {"member": rows.tolist()}), points)
+        return second_derivatives(part, loss, *(along("member", values[rows]) for values in data), l2=l2)[1:]
 
     return derivatives
 
@@ -136,26 +141,31 @@ def find_critical_points(
     """Newton's method from each row of ``start`` [B, P], verified.
 
     Args:
-        derivatives: points [B, P] -> gradients [B, P] and Hessians [B, P, P].
+        derivatives: points [B', P] and of which rows of ``start`` they are [B'], ascending -> gradients [B', P] and
+            Hessians [B', P, P].
         clip: longest step. ``floor``: eigenvalues nearer to 0 are moved to ± this, so that flat directions do not
             explode the step.
-        tol: a critical point is one whose gradient norm is below. Points keep moving until the last step.
+        tol: a critical point is one whose gradient norm is below. A point rests once it is below a ten-thousandth of it.
         retract: puts points back onto a manifold after each step (then derivatives are the Riemannian ones).
     Raises:
         ValueError: float32, which cannot certify a vanishing gradient.
     """
     if start.dtype != torch.float64:
         raise ValueError(f"start is {start.dtype}: a vanishing gradient can be certified in float64 only")
-    points = start
+    points, everyone = start.clone(), torch.arange(len(start), device=start.device)
+    rows = everyone
     for _ in range(steps):
-        gradient, matrices = derivatives(points)
-        values, vectors = eigenbasis(matrices)
+        gradient, matrices = derivatives(points[rows], rows)
+        moving = gradient.norm(dim=1) > 1e-4 * tol  # false also where a point has diverged
+        rows, gradient = rows[moving], gradient[moving]
+        if not len(rows):
+            break
+        values, vectors = eigenbasis(matrices[moving])
         guarded = torch.where(values < 0, values.clamp(max=-floor), values.clamp(min=floor))
         step = newton_step(gradient, Eigenbasis(guarded, vectors))
-        points = points + step * (clip / step.norm(dim=1, keepdim=True)).clamp(max=1)
-        if retract is not None:
-            points = retract(points)
-    gradient, matrices = derivatives(points)
+        moved = points[rows] + step * (clip / step.norm(dim=1, keepdim=True)).clamp(max=1)
+        points[rows] = moved if retract is None else retract(moved)
+    gradient, matrices = derivatives(points, everyone)
     norms = gradient.norm(dim=1)
     return CriticalPoints(points, norms, eigenbasis(matrices).values, norms < tol)
 
