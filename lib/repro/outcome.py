@@ -42,7 +42,8 @@ def bury(notebook: Path, out: Path, reason: str, cost: Mapping[str, float] | Non
     if cells and not any(output.output_type == "error" for cell in cells for output in cell.outputs):
         kind, _, rest = reason.partition(": ")
         error = nbformat.v4.new_output("error", ename=kind, evalue=rest or reason, traceback=[reason])
-        ran = [cell for cell in cells if cell.execution_count is not None]
+        # Papermill's own note: a kernel that is killed at once never sends the count of the cell it was executing.
+        ran = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
         (ran or cells)[-1 if ran else 0].outputs.append(error)
     executed.metadata[KEY] = {**(cost or {}), "failed": reason}
     nbformat.write(executed, partial)
