@@ -11,7 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+from repro import nursery
 from repro.resources import DEFAULTS, ResourceError, resources
+from repro.run import set_environment
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,6 +41,9 @@ def main(target: str, profile: str = "default", *options: str) -> None:
     os.set_inheritable(lock, True)
     if {"-n", "--dry-run", "--dryrun"} & set(options):  # Snakemake's own account of it, which nothing but this shortens
         options = (*options, "--quiet", "rules", "host", "progress", "reason")
+    elif profile == "default":  # jobs of other profiles run on other machines
+        set_environment(1)
+        nursery.start()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", target, "--snakefile", str(HERE / "Snakefile"),
                               "--nolock", "--workflow-profile", "none", "--profile", str(folder), *options])  # fmt: skip
 

@@ -5,6 +5,7 @@ A progress bar (``tqdm``, switched on in the kernel by ``REPRO_PROGRESS``) goes 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,8 @@ from typing import Any, TextIO
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
+
+from repro.nursery import ADDRESS
 
 ENGINE = "repro"
 BAR = re.compile(r"%\||\[\d+:\d\d")  # of tqdm: a percentage and a bar, or how long it has taken
@@ -121,6 +124,10 @@ class Engine(NBClientEngine):
         start_timeout: int = 60,
         **options: Any,
     ) -> NotebookNode:
+        if ADDRESS in os.environ:
+            from repro import provisioner
+
+            provisioner.use()
         kept = {name: options[name] for name in ("progress", "extra_arguments") if name in options}
         client = Client(
             nb_man, kernel_name=kernel_name, timeout=execution_timeout, startup_timeout=start_timeout, **kept

@@ -8,6 +8,8 @@ terminated, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import logging
 import os
 import signal
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from repro.nursery import ADDRESS, IMPORTS, imported
 from repro.outcome import beside, bury, finish
 from repro.parameters import (
     THREAD_VARIABLES,
@@ -116,6 +119,8 @@ def collect(
 def set_environment(threads: int) -> None:
     """Make kernels started from this process use `threads` CPU threads, a fixed string hash and the same data folder."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    if threads != 1:  # the nursery's libraries have been told already
+        os.environ.pop(ADDRESS, None)
     os.environ["PYTHONHASHSEED"] = "0"
     # glibc hands freed megabytes back to the system and asks for them anew at every training step: page faults cost a
     # tenth of the time. Keep what was freed; the peak is the same.
@@ -167,7 +172,10 @@ def _execute(notebook: Path, partial: Path, overrides: Mapping[str, Any], how: H
     import papermill
 
     from repro.kernel import ENGINE, Progress
+    from repro.site.imports import notebook_tree
 
+    with contextlib.suppress(SyntaxError):  # the run will tell in which cell
+        os.environ[IMPORTS] = " ".join(imported(notebook_tree(json.loads(notebook.read_text(encoding="utf-8")))))
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by our own line
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -18,6 +18,12 @@ import psutil
 
 INTERVAL = 0.25  # seconds between two looks
 MB = 1e6
+_adopted: list[int] = []
+
+
+def adopt(pid: int) -> None:
+    """Count the process `pid` as this process's child from now on, though another bore it."""
+    _adopted.append(pid)
 
 
 class OutOfTime(BaseException):
@@ -47,9 +53,9 @@ class Watch:
     """Context in which a job runs: after `minutes` (None: no limit) it raises :class:`OutOfTime` in the main thread;
     once the process `runner` is gone (None: nobody's) it terminates itself. ``cost`` tells what it took.
 
-    ``peak_memory_mb``: the largest sum, over this process and all its descendants, of resident memory in MB (10^6
-    bytes), looked at every quarter of a second, and at least what the largest descendant ever had; pages that several
-    processes share count repeatedly.
+    ``peak_memory_mb``: the largest sum, over this process and all its descendants (and the adopted), of resident memory
+    in MB (10^6 bytes), looked at every quarter of a second, and at least what the largest descendant ever had; pages
+    that several processes share count repeatedly.
     """
 
     def __init__(self, minutes: float | None = None, runner: int | None = None) -> None:
@@ -78,7 +84,7 @@ class Watch:
     def _look(self) -> None:
         me = psutil.Process()
         while not self._over.wait(INTERVAL):
-            self.peak_mb = max(self.peak_mb, _resident(me))
+            self.peak_mb = max(self.peak_mb, _resident(me), *map(_high_water, _adopted))
             if self._runner and _gone(self._runner):
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -104,11 +110,23 @@ def _gone(process: psutil.Process) -> bool:
 
 
 def _resident(process: psutil.Process) -> float:
-    total = 0
-    for one in (process, *process.children(recursive=True)):
+    total, roots = 0, [process]
+    for pid in _adopted:
         with contextlib.suppress(psutil.Error):  # it has just ended
-            total += one.memory_info().rss
+            roots.append(psutil.Process(pid))
+    for root in roots:
+        with contextlib.suppress(psutil.Error):
+            for one in (root, *root.children(recursive=True)):
+                total += one.memory_info().rss
     return total / MB
+
+
+def _high_water(pid: int) -> float:
+    """Largest resident memory in MB that a process that still lives ever had, 0 where that is not told (Linux tells)."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / MB
+    return 0.0
 
 
 def _largest_descendant() -> float:

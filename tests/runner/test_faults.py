@@ -42,12 +42,13 @@ def family(runner: subprocess.Popen) -> dict[str, list[psutil.Process]]:
     found: dict[str, list[psutil.Process]] = {"runner": [psutil.Process(runner.pid)], "job": [], "kernel": []}
     for process in found["runner"][0].children(recursive=True):
         try:
-            words = process.cmdline()
+            words, above = process.cmdline(), process.parent()
+            born = "repro.nursery" in words and above is not None and "repro.nursery" in above.cmdline()
         except psutil.Error:
             continue
         if "repro.run" in words and "-m" in words:
             found["job"].append(process)
-        elif any("ipykernel" in word for word in words):
+        elif born or any("ipykernel" in word for word in words):
             found["kernel"].append(process)
     everyone = [*found["runner"], *found["runner"][0].children(recursive=True)]
     return found | {"runner and kernel": found["runner"] + found["kernel"], "everything": everyone}
