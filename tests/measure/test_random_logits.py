@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from repro.measure.coherence import logit_clusters, logit_jacobian
 from repro.measure.curvature import gauss_newton
+from repro.measure.logit_clusters import logit_clusters, logit_jacobian, logit_products
 from repro.measure.random_logits import (
     RandomLogits,
     cluster_eigenvalues,
@@ -122,7 +122,9 @@ def test_the_operator_and_the_trace_are_those_of_a_networks_gauss_newton_matrix(
     jacobian, curvature = logit_jacobian(nets, x), output_curvature(nets.predict(x))
     expected = gauss_newton(nets, cross_entropy, x, torch.zeros(20, dtype=torch.long)).dense()
     torch.testing.assert_close(gauss_newton_of(jacobian, curvature).dense(), expected)
-    torch.testing.assert_close(gauss_newton_trace(jacobian, curvature), expected.diagonal(dim1=1, dim2=2).sum(1))
+    traces = expected.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(gauss_newton_trace(jacobian, curvature), traces)
+    torch.testing.assert_close((logit_products(nets, x, 3) * curvature).sum((2, 3)).mean(1), traces)
 
 
 def test_the_factored_trace_is_exact_where_all_examples_have_the_same_probabilities():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ TABLES = ("iris", "wine", "breast_cancer", "diabetes")
 PIXEL_FLOOR = 0.2  # near-constant pixels divided by their own deviation would be outliers of thirty deviations
 
 
+@cache  # a page draws its parts of them once a seed
 def digits() -> Raw:
     """1,797 handwritten digits of 8x8 pixels (Alpaydin and Kaynak, UCI), pixels / 16."""
     from sklearn.datasets import load_digits

@@ -2,22 +2,24 @@
 
 Coherence (Chatterjee and Zielinski 2022): α = |E g|^2 / E|g|^2 = E[g.g'] / E[g.g] in [0, 1] over a sample of m
 examples. Orthogonal gradients give 1/m, so m α counts the examples that a step on one example helps.
-Logit clustering (Fort and Ganguli 2019): the gradient of logit k on an example is a mean c_k plus noise.
+Logit cosines (Fort and Ganguli 2019): gradients of one logit point alike on different examples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
 from torch.nn.functional import one_hot
 
 from repro.measure import gradients
+from repro.measure.curvature import spread
 from repro.measure.factored import factored_gram, gradient_factors, held_slices
 from repro.measure.gradients import Gram, member, per_example_gradients
+from repro.measure.logit_factors import examples_at_once, logit_factors
 
 if TYPE_CHECKING:
     from repro.train import Along, Stack
@@ -38,16 +40,6 @@ class Coherence(NamedTuple):
     def scaled(self) -> Tensor:
         """m α, [M]: 1 for orthogonal gradients, m for equal ones."""
         return self.examples * self.alpha
-
-
-class LogitClusters(NamedTuple):
-    """The model ∂z_k/∂θ = c_k + noise: sample ``means`` [M, K, P], |c_k|^2 without the noise's part ``signal`` [M, K],
-    and E|noise|^2 ``noise`` [M, K]. Per parameter, σ_c^2 = signal / P and σ_E^2 = noise / P.
-    """
-
-    means: Tensor
-    signal: Tensor
-    noise: Tensor
 
 
 class LogitCosines(NamedTuple):
@@ -109,57 +101,43 @@ def coherence_of_groups(products: Tensor, groups: Tensor) -> Tensor:
     return within / (products.diagonal(dim1=-2, dim2=-1) @ belongs / counts)
 
 
-def logit_jacobian(nets: Stack, x: Tensor, chunk: int = 64) -> Tensor:
-    """Gradient of every logit on every example of ``x`` [N, ...] for each member: [M, N, K, P]. For small networks."""
-    was = nets.template.training
-    nets.template.eval()
-
-    def jacobian(params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        def logits(p: dict[str, Tensor], one: Tensor) -> Tensor:
-            return functional_call(nets.template, (p, buffers), (one[None],))[0]
-
-        parts = [vmap(jacrev(logits), (None, 0))(params, part) for part in x.to(nets.device).split(chunk)]
-        return torch.cat([torch.cat([t.flatten(2) for t in part.values()], 2) for part in parts])
-
-    found = nets.each(jacobian)
-    nets.template.train(was)
-    return found
-
-
-def logit_gram(nets: Stack, x: Tensor, classes: int, chunk: int | None = None) -> Gram:
+def logit_gram(nets: Stack, x: Tensor | Along, classes: int, chunk: int | None = None) -> Gram:
     """Inner products of the gradients of every two (example, logit) pairs, the logit running fastest: [M, N K, N K].
 
-    Equals that of :func:`logit_jacobian` without forming it.
+    Equals that of :func:`repro.measure.logit_clusters.logit_jacobian` without forming it; ``x`` is shared or each
+    member's own. ``chunk``: pairs at once, member by member; by default all members of networks of linear layers are
+    passed together where their errors fit memory.
     """
-    logits = torch.arange(classes, device=x.device).repeat(len(x))
-    return stack_gram(nets, _picked, x.repeat_interleave(classes, 0), logits, chunk)
+    whole = spread(nets, x)
+    examples = whole.shape[1]
+    at_once = chunk is None and examples <= examples_at_once(nets, classes)
+    layers = logit_factors(nets, whole, classes) if at_once else None
+    if layers is None:
+        logits = torch.arange(classes, device=nets.device).repeat(examples)
+        return stack_gram(nets, _picked, _repeated(x, classes), logits, chunk)
+    products = layers[0].a.new_zeros(nets.members, examples * classes, examples * classes)
+    for layer in layers:
+        layer.add_products(products)
+    norms = products.diagonal(dim1=1, dim2=2).sqrt()
+    return Gram(products, norms, norms)
 
 
 def logit_cosines(gram: Gram, labels: Tensor, classes: int) -> LogitCosines:
-    """Mean cosines out of a :func:`logit_gram` of examples with ``labels`` [N]; pairs of an example with itself are
-    left out.
+    """Mean cosines out of a :func:`logit_gram` of examples with ``labels`` [N], or each member's own [M, N]; pairs of an
+    example with itself are left out.
     """
-    n, k = len(labels), classes
+    n, k = labels.shape[-1], classes
     cosine = (gram.products / gram.norms1.unsqueeze(-1) / gram.norms2.unsqueeze(-2)).unflatten(-1, (n, k))
     cosine = cosine.unflatten(-3, (n, k)).movedim(-3, -2)  # [..., N, N, K, K]
     same = cosine.diagonal(dim1=-2, dim2=-1).mean(-1)  # [..., N, N]
     other = (cosine.sum((-2, -1)) - k * same) / (k * (k - 1))
     apart = ~torch.eye(n, dtype=torch.bool, device=labels.device)
-    alike = apart & (labels[:, None] == labels[None])
-    return LogitCosines(same[..., alike].mean(-1), same[..., apart].mean(-1), other[..., apart].mean(-1))
+    alike = apart & (labels.unsqueeze(-1) == labels.unsqueeze(-2))
 
+    def mean(values: Tensor, pairs: Tensor) -> Tensor:
+        return values.where(pairs, 0.0).sum((-2, -1)) / pairs.sum((-2, -1))
 
-def logit_clusters(nets: Stack, x: Tensor, classes: int, chunk: int | None = None) -> LogitClusters:
-    """Cluster means of the logit gradients over ``x`` [N, ...] and their unbiased signal and noise, in memory O(K P)."""
-    rows = []
-    for k in range(classes):
-        logit = torch.full((len(x),), k, device=x.device)
-        moments = [_moments(*one, chunk) for one in _members(nets, _picked, x, logit)]
-        means = torch.stack([torch.cat(list(mean.values())) for mean, _ in moments])
-        squares = torch.stack([sum(square.values()) for _, square in moments])
-        noise = (squares - means.square().sum(1)) * len(x) / (len(x) - 1)
-        rows.append((means, means.square().sum(1) - noise / len(x), noise))
-    return LogitClusters(*(torch.stack(part, 1) for part in zip(*rows, strict=True)))
+    return LogitCosines(mean(same, alike), mean(same, apart), mean(other, apart))
 
 
 # -- how -----------------------------------------------------------------------------------------------------------
@@ -168,6 +146,13 @@ def logit_clusters(nets: Stack, x: Tensor, classes: int, chunk: int | None = Non
 def _picked(outputs: Tensor, logit: Tensor) -> Tensor:
     """The chosen logit as a loss: [M, B, K], [M, B] -> [M]."""
     return outputs.gather(-1, logit.unsqueeze(-1)).flatten(1).mean(1)
+
+
+def _repeated(x: Tensor | Along, times: int) -> Tensor | Along:
+    """Every example ``times`` in a row."""
+    if isinstance(x, Tensor):
+        return x.repeat_interleave(times, 0)
+    return replace(x, values=x.values.repeat_interleave(times, len(x.dims)))
 
 
 def _members(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along) -> Iterator[tuple]:

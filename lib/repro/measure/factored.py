@@ -167,11 +167,11 @@ def _one_pass(
     finally:
         for handle in handles:
             handle.remove()
-    uses = _uses(total)
+    used = uses(total)
     for name, value in given.items():
-        if uses[id(value)] != 1 or name.rpartition(".")[0] not in seen:
+        if used[id(value)] != 1 or name.rpartition(".")[0] not in seen:
             raise ValueError(
-                f"parameter {name!r} is used {uses[id(value)]} times, or its layer not applied once: {ELSE}"
+                f"parameter {name!r} is used {used[id(value)]} times, or its layer not applied once: {ELSE}"
             )
     deltas = torch.autograd.grad(total, [s.edge for s in seen.values()])
     return {name: _factors(layers[name], s.a, delta) for (name, s), delta in zip(seen.items(), deltas, strict=True)}
@@ -193,18 +193,18 @@ def _note(seen: dict[str, Seen], name: str, examples: int) -> Callable[[nn.Modul
     return hook
 
 
-def _uses(total: Tensor) -> Counter[int]:
+def uses(total: Tensor) -> Counter[int]:
     """How often each leaf (by ``id``) enters the graph that ``total`` was computed by."""
-    uses: Counter[int] = Counter()
+    found: Counter[int] = Counter()
     nodes, met = [total.grad_fn], {total.grad_fn}
     while nodes:
         for node, _ in nodes.pop().next_functions:
             if hasattr(node, "variable"):
-                uses[id(node.variable)] += 1
+                found[id(node.variable)] += 1
             elif node is not None and node not in met:
                 met.add(node)
                 nodes.append(node)
-    return uses
+    return found
 
 
 def _factors(layer: nn.Module, a: Tensor, delta: Tensor) -> Part:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from repro.measure.coherence import LogitClusters
+from repro.measure.logit_clusters import LogitClusters
 from repro.measure.operators import Operator
 from repro.rng import Streams
 
@@ -33,11 +34,16 @@ class RandomLogits:
 
     def trace(self) -> Tensor:
         """Tr G = (1 - Y) (|c|^2 + |noise|^2), [...]."""
-        return (1 - participation(self.scale, self.classes)) * (self.signal + self.noise)
+        return self.mixed * (self.signal + self.noise)
 
     def outlier(self) -> Tensor:
         """The K - 1 equal outliers of G, |c|^2 (1 - Y) / (K - 1), [...]: what the means alone give."""
-        return (1 - participation(self.scale, self.classes)) * self.signal / (self.classes - 1)
+        return self.mixed * self.signal / (self.classes - 1)
+
+    @cached_property
+    def mixed(self) -> Tensor:
+        """1 - Y, how far the softmax is from frozen, [...]."""
+        return 1 - participation(self.scale, self.classes)
 
 
 def draw_jacobian(streams: Streams, examples: int, classes: int, size: int, signal: float, noise: float) -> Tensor:
@@ -113,8 +119,9 @@ def participation(scale: Tensor, classes: int) -> Tensor:
     """
     if classes < 2 or bool((scale < 0).any()):
         raise ValueError(f"classes = {classes}, least scale = {float(scale.min()):g}: need at least 2 and at least 0")
-    values = [_participation(float(sigma), classes) for sigma in scale.flatten()]
-    return torch.tensor(values, dtype=scale.dtype, device=scale.device).view(scale.shape)
+    distinct, place = scale.unique(return_inverse=True)
+    values = [_participation(float(sigma), classes) for sigma in distinct]
+    return torch.tensor(values, dtype=scale.dtype, device=scale.device)[place]
 
 
 def _participation(sigma: float, classes: int) -> float:

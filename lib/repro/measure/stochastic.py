@@ -81,8 +81,8 @@ def hutch_plus_plus(op: Operator, streams: Streams, products: int = 99) -> Estim
 
 def frobenius_norm(op: Operator, streams: Streams, probes: int = 100) -> Tensor:
     """|H|_F as the root of the mean of |Hv|^2 over random signs v: [M]."""
-    squares = [op(v).square().sum(1) for v in _probes(op, streams, probes).unbind(1)]
-    return torch.stack(squares, 1).mean(1).sqrt()
+    squares = [op(v).square().sum(2) for v in _probes(op, streams, probes).split(16, 1)]  # as many at once
+    return torch.cat(squares, 1).mean(1).sqrt()
 
 
 def _probes(op: Operator, streams: Streams, count: int) -> Tensor:
