@@ -168,8 +168,9 @@ def _grad(outputs: list[Tensor], inputs: list[Tensor], v: list[Tensor], create_g
     if not live:
         return [torch.zeros_like(i) for i in inputs]
     with torch.enable_grad():
+        # of the vectors themselves as ``grad_outputs`` torch compares the shapes, and imports sympy to do so
+        product = sum((o * u).sum() for o, u in live)
         found = torch.autograd.grad(
-            [o for o, _ in live], inputs, [u for _, u in live], retain_graph=True, create_graph=create_graph,
-            materialize_grads=True,
-        )  # fmt: skip
+            product, inputs, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        )
     return list(found)
