@@ -32,11 +32,11 @@ def evaluate(nets: Stack, points: Iterable[Tensor], measure: Callable[[Stack], T
 
 
 def losses_at(
-    nets: Stack, points: Iterable[Tensor], loss: Loss, x: Tensor | Along, y: Tensor | Along, batch: int = 1024
+    nets: Stack, points: Iterable[Tensor], loss: Loss, x: Tensor | Along, y: Tensor | Along, batch: int | None = None
 ) -> Tensor:
     """Each member's loss (or accuracy: any function of outputs and targets) over (x, y) at T ``points``: [M, T].
 
-    x, y are shared or ``along(...)``, as for ``fit``; networks run in evaluation mode.
+    x, y are shared or ``along(...)``, as for ``fit``, ``batch`` as for ``Stack.predict``; evaluation mode.
     """
     each = not isinstance(x, Tensor)
     inputs = x.of(nets) if each else x

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Axes = dict[str, list[Any]]
+CACHED = 4096  # examples of all members together that pass at once on a CPU
 
 
 class Vmapped(nn.Module):
@@ -188,8 +189,13 @@ class Stack:
         return self.net(x.expand(self.members, *x.shape))
 
     @torch.no_grad()
-    def predict(self, x: Tensor, batch: int = 1024, each: bool = False) -> Tensor:
-        """Outputs in evaluation mode, [M, N, ...]; ``x`` is [N, ...], or [M, N, ...] with ``each=True``."""
+    def predict(self, x: Tensor, batch: int | None = None, each: bool = False) -> Tensor:
+        """Outputs in evaluation mode, [M, N, ...]; ``x`` is [N, ...], or [M, N, ...] with ``each=True``.
+
+        ``batch``: examples at once, by default up to 1024; of many members on a CPU fewer, so that caches hold them.
+        """
+        if batch is None:
+            batch = min(1024, max(32, CACHED // self.members)) if self.device.type == "cpu" else 1024
         was, parts = self.net.training, []
         self.net.eval()
         for part in x.split(batch, dim=1 if each else 0):
