@@ -237,7 +237,7 @@ def build_stack(build: Callable[[], nn.Module], seeds: Sequence[int], axes: Mapp
     modules = {}
     for seed in dict.fromkeys(seeds):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed also asks for every accelerator
             modules[seed] = build()
     stack = Stack(next(iter(modules.values())), axes)
     states = {seed: module.state_dict() for seed, module in modules.items()}
