@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from repro.measure.alignment import pairwise_cka
+from repro.measure.alignment import pairwise_cca, pairwise_cka, pairwise_regression
 from repro.measure.kernels import unbiased_cka
 from repro.measure.representation import Representation
-from repro.measure.similarity import linear_cka, similarity_matrix
+from repro.measure.similarity import cca_r2, linear_cka, regression_r2, similarity_matrix, svcca_r2
 
 
 def layers(n: int = 30, widths: tuple[int, ...] = (5, 40, 12)) -> list[torch.Tensor]:
@@ -25,6 +25,24 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one(unbiased, index):
     one_by_one = [Representation(x) for x in found]
     expected = similarity_matrix(one_by_one, one_by_one, index)
     assert torch.allclose(pairwise_cka(found, unbiased), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pairwise", "index"),
+    [
+        (pairwise_cca, cca_r2),
+        (lambda layers: pairwise_cca([layer.truncated() for layer in layers]), svcca_r2),
+        (pairwise_regression, regression_r2),
+    ],
+)
+def test_projectors_give_cca_and_regression_of_all_pairs(pairwise, index):
+    found = [Representation(x) for x in (*layers(), torch.ones(30, 3))]  # the last has no variance
+    index_of_alive = similarity_matrix(found[:3], found[:3], index)
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    expected[:3, :3] = index_of_alive
+    assert torch.allclose(pairwise(found[:3]), index_of_alive, rtol=0, atol=1e-12)
+    if index is not svcca_r2:  # nothing to truncate
+        assert torch.allclose(pairwise(found), expected, rtol=0, atol=1e-12)
 
 
 def test_images_are_flattened():

@@ -1,4 +1,8 @@
-"""Linear CKA between many representations at once: one matrix product instead of a loop over pairs."""
+"""Similarities between many representations at once: one matrix product instead of a loop over pairs.
+
+Linear CKA, the mean squared canonical correlation and the R^2 of a regression are all inner products of two n x n
+matrices, the centred Gram matrix K = XX' or the projector P = QQ' on a layer's column space.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import torch
 from torch import Tensor
 
 from repro.measure.kernels import centre
+from repro.measure.representation import Representation
 
 
 def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tensor:
@@ -26,6 +31,36 @@ def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tenso
         gram = _gram(x, unbiased)
         row.copy_((gram / gram.norm().clamp(min=torch.finfo(torch.float64).tiny)).flatten())
     return flat @ flat.T
+
+
+def pairwise_cca(layers: Sequence[Representation]) -> Tensor:
+    """``cca_r2`` of every two of R layers, ||Q_X'Q_Y||_F^2 / min(rank) with ||Q_X'Q_Y||_F^2 = tr(P_X P_Y): [R, R].
+
+    ``svcca_r2`` is that of ``[layer.truncated() for layer in layers]``. A layer without variance resembles nothing: 0.
+    Memory: R n^2 numbers.
+    """
+    projectors = _products([layer.basis for layer in layers])
+    ranks = torch.tensor([layer.rank for layer in layers], device=projectors.device)
+    return (projectors @ projectors.T) / torch.minimum(ranks[:, None], ranks).clamp(min=1)
+
+
+def pairwise_regression(layers: Sequence[Representation]) -> Tensor:
+    """``regression_r2`` of every two of R layers, tr(P_Y K_X) / tr(K_X), the share of the row's variance that the
+    column explains: [R, R]. A row without variance is 0. Memory: 2 R n^2 numbers.
+    """
+    grams = _products([layer.x for layer in layers])
+    variance = torch.stack([layer.x.square().sum() for layer in layers])
+    explained = grams @ _products([layer.basis for layer in layers]).T
+    return explained / variance.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
+
+
+def _products(factors: Sequence[Tensor]) -> Tensor:
+    """A A' of each factor [n, k], flattened: [R, n^2]."""
+    n = len(factors[0])
+    products = torch.empty(len(factors), n, n, dtype=factors[0].dtype, device=factors[0].device)
+    for product, factor in zip(products, factors, strict=True):
+        torch.mm(factor, factor.T, out=product)
+    return products.flatten(1)
 
 
 def _gram(x: Tensor, unbiased: bool) -> Tensor:

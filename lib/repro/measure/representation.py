@@ -131,29 +131,32 @@ class Representation:
 
 
 class Pair:
-    """What the CCA family needs of two representations: the overlap Q_X'Q_Y [r1, r2] of their bases, and its SVD."""
+    """What the CCA family needs of two representations: the overlap Q_X'Q_Y [r1, r2] of their bases, and its SVD,
+    which a pair and its ``mirror``, the same for (y, x), have in common.
+    """
 
-    def __init__(self, overlap: Tensor) -> None:
-        self.overlap = overlap
+    def __init__(self, overlap: Tensor, mirror: Pair | None = None) -> None:
+        self.overlap, self.mirror = overlap, mirror
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
         """U [r1, k], canonical correlations [k], V [r2, k]."""
+        if self.mirror is not None:
+            v, rho, u = self.mirror.svd
+            return u, rho, v
         u, rho, vh = torch.linalg.svd(self.overlap, full_matrices=False)
         return u, rho.clamp(max=1), vh.T
 
     @property
     def correlations(self) -> Tensor:
         """Canonical correlations rho [min(r1, r2)], largest first; taken from the SVD if that is there."""
+        if self.mirror is not None:
+            return self.mirror.correlations
         return self.svd[1] if "svd" in self.__dict__ else torch.linalg.svdvals(self.overlap).clamp(max=1)
 
     def swapped(self) -> Pair:
         """The same for (y, x)."""
-        other = Pair(self.overlap.T)
-        if "svd" in self.__dict__:
-            u, rho, v = self.svd
-            other.svd = v, rho, u
-        return other
+        return self.mirror or Pair(self.overlap.T, mirror=self)
 
 
 def pair(x: Representation, y: Representation) -> Pair:
