@@ -346,3 +346,16 @@ def test_trace_estimates_are_unbiased_and_exact_where_theory_says_so():
     )
     norm = frobenius_norm(from_matrix(matrices), Streams([2], "probes"), 500)
     torch.testing.assert_close(norm, matrices.norm(dim=(1, 2)), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize(("which", "sign"), [("largest", 1.0), ("smallest", -1.0)])
+def test_down_to_a_share_every_member_has_its_own_number_of_pairs_and_the_next(which, sign):
+    spectra = sign * torch.stack(
+        [0.8 ** torch.arange(60.0, dtype=torch.float64), 0.5 ** torch.arange(60.0, dtype=torch.float64)]
+    )
+    found = top_eigenpairs(from_matrix(torch.diag_embed(spectra)), 40, which, tol=1e-3, down_to=0.05)
+    above = (spectra.abs() > 0.05).sum(1)
+    assert found.values.shape[1] == 1 + above.max() < 40
+    for values, exact, n in zip(found.values, spectra, above, strict=True):
+        torch.testing.assert_close(values[: n + 1], exact[: n + 1], rtol=1e-5, atol=0)
+    assert top_eigenpairs(from_matrix(torch.diag_embed(spectra)), 3, which, down_to=0.05).values.shape[1] == 3

@@ -46,15 +46,20 @@ def lanczos(op: Operator, start: Tensor, steps: int) -> Krylov:
 
 
 def top_eigenpairs(
-    op: Operator, k: int, which: str = "largest", *, block: int = 1, tol: float = 1e-4, max_products: int | None = None
-) -> Eigenpairs:
+    op: Operator, k: int, which: str = "largest", *, block: int = 1, tol: float = 1e-4, max_products: int | None = None,
+    down_to: float | None = None,
+) -> Eigenpairs:  # fmt: skip
     """The k extreme eigenpairs of every member.
 
     Args:
+        k: how many; with ``down_to`` the most.
         which: ``largest`` or ``smallest`` (algebraic), or ``magnitude``; the values come in that order.
         block: vectors a step. An eigenvalue of multiplicity m (or m that agree to round-off) needs ``block`` >= m.
         tol: an eigenpair is found when |Hv - λv| <= tol |λ|; the eigenvalue's own error is of second order in it.
         max_products: products with the operator spent at most, by default 20 k + 400.
+        down_to: find no more than each member's pairs whose key (λ, -λ or |λ|) is above this share of its first one's,
+            and the next. As many come back as the member with the most of them has; further ones of other members
+            need not be found: see their residuals.
     Members with non-finite curvature get NaN.
     Raises:
         ValueError: k or block outside 1 ... P, or an unknown ``which``.
@@ -68,15 +73,15 @@ def top_eigenpairs(
     limit = max_products or 20 * k + 400
     draws = torch.randn(block, op.size, generator=generator(0, "lanczos"), dtype=torch.float64)
     start = draws.to(op.device, op.dtype).expand(op.members, -1, -1)
-    check, space = k, None
+    check, space = k if down_to is None else min(k, 8), None
     for space in _growing(op, start, max(-(-limit // block), -(-k // block))):
         size = space.projected.shape[1]
         if size >= check or size + block > op.size:
             check = int(1.15 * size) + 1
-            found, excess = _ritz(space, k, keys[which], tol)
+            found, excess = _ritz(space, k, keys[which], tol, down_to)
             if excess <= 1 or size == op.size:
                 return found(space)
-    found, excess = _ritz(space, k, keys[which], tol)
+    found, excess = _ritz(space, k, keys[which], tol, down_to)
     if excess > 1 and space.projected.shape[1] < op.size - op.size % block:
         raise RuntimeError(
             f"top {k} eigenpairs after {space.projected.shape[1]} products: residual {excess:.3g} times what tol = {tol}"
@@ -85,18 +90,22 @@ def top_eigenpairs(
     return found(space)
 
 
-def _ritz(space: Krylov, k: int, key, tol: float):
+def _ritz(space: Krylov, k: int, key, tol: float, down_to: float | None):
     """How to assemble the k wanted Ritz pairs, and their largest residual in units of what is allowed."""
     finite = space.projected.isfinite().flatten(1).all(1)
     values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], space.projected, 0.0))
-    order = key(values).argsort(dim=1, descending=True)[:, :k]
+    keys, order = key(values).sort(dim=1, descending=True)
+    above = torch.ones_like(keys, dtype=torch.bool) if down_to is None else keys > down_to * keys[:, :1]
+    k = min(k, 1 + int(above.sum(1).max()))
+    order, needed = order[:, :k], above.roll(1, 1)[:, :k]
+    needed[:, 0] = True
     values = values.gather(1, order)
     vectors = vectors.gather(2, order[:, None].expand(-1, vectors.shape[1], -1))  # [M, m, k]
     block = space.coupling.shape[1]
     residuals = (space.coupling @ vectors[:, -block:]).norm(dim=1)
     floor = 100 * torch.finfo(values.dtype).eps * space.projected.diagonal(dim1=1, dim2=2).abs().amax(1, keepdim=True)
     allowed = torch.maximum(tol * values.abs(), floor).clamp(min=torch.finfo(values.dtype).tiny)
-    excess = (residuals / allowed).nan_to_num(0.0)[finite]
+    excess = (residuals / allowed).nan_to_num(0.0)[needed & finite[:, None]]
 
     def found(space: Krylov) -> Eigenpairs:
         nan = torch.where(finite, 0.0, torch.nan).to(values.dtype)[:, None]
