@@ -6,6 +6,7 @@ network alone, in a stack of sixteen, or in chunks gives it the same numbers.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Sequence
 
@@ -43,7 +44,16 @@ class Streams:
         self.shared = len(distinct) != len(members) or list(members) != distinct
         self.rows = torch.tensor([distinct.index(seed) for seed in members], device=device)
 
-    def _spread(self, draws: torch.Tensor) -> torch.Tensor:
+    def distinct(self) -> Streams:
+        """The same streams, one for each distinct seed; what is made of their draws goes to the members by
+        :meth:`spread`.
+        """
+        each = copy.copy(self)
+        each.shared = False
+        return each
+
+    def spread(self, draws: torch.Tensor) -> torch.Tensor:
+        """Values of the distinct seeds, in ascending order, as the members' own: [distinct, ...] to [M, ...]."""
         return draws.index_select(0, self.rows) if self.shared else draws
 
     def _empty(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -54,22 +64,22 @@ class Streams:
         draws = self._empty(*shape, dtype=dtype)
         for row, g in zip(draws.unbind(), self.generators, strict=True):
             row.uniform_(generator=g)
-        return self._spread(draws)
+        return self.spread(draws)
 
     def normal(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Standard normal numbers, shape [M, *shape]."""
         draws = self._empty(*shape, dtype=dtype)
         for row, g in zip(draws.unbind(), self.generators, strict=True):
             row.normal_(generator=g)
-        return self._spread(draws)
+        return self.spread(draws)
 
     def integers(self, high: int, *shape: int) -> torch.Tensor:
         """Integers in 0 … high-1, shape [M, *shape]."""
         draws = self._empty(*shape, dtype=torch.long)
         for row, g in zip(draws.unbind(), self.generators, strict=True):
             row.random_(high, generator=g)
-        return self._spread(draws)
+        return self.spread(draws)
 
     def permutation(self, n: int) -> torch.Tensor:
         """A random order of 0 … n-1 for each member, shape [M, n]."""
-        return self._spread(torch.stack([torch.randperm(n, generator=g, device=self.device) for g in self.generators]))
+        return self.spread(torch.stack([torch.randperm(n, generator=g, device=self.device) for g in self.generators]))

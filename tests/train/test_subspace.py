@@ -73,6 +73,21 @@ def test_nothing_leaves_the_plane_and_nothing_moves_before_training():
     assert moved.norm() > 0.1 and off.norm() < 1e-12
 
 
+def test_members_that_share_planes_train_as_if_each_had_its_own():
+    nets = Stack.of([mlp() for _ in range(4)], {"radius": [1, 2], "seed": [5, 3]}).to(dtype=torch.float64)
+    basis, lengths = random_basis(Streams([5, 3], "plane"), 3, nets.flat().shape[1], torch.float64), torch.rand(4)
+    own = on_plane(nets, lengths.double()[:, None, None] * basis.repeat(2, 1, 1))
+    shared = on_plane(nets, along("seed", basis), scale=lengths)
+    one, whole, parts = (fit(n, X, Y, steps=4, batch=8, lr=0.3, momentum=0.5, members_at_once=k).final
+                         for n, k in ((own, 4), (shared, 4), (shared, 3)))  # fmt: skip
+    torch.testing.assert_close(networks(whole).flat(), networks(one).flat())
+    torch.testing.assert_close(networks(parts).flat(), networks(one).flat())
+    torch.testing.assert_close(whole.member(3)(X), networks(one).predict(X)[3])
+    torch.testing.assert_close(
+        random_basis(Streams([5, 3, 5, 3], "plane"), 3, 43, torch.float64), basis.repeat(2, 1, 1)
+    )
+
+
 def test_on_a_sphere_the_norm_stays():
     nets = stack()
     on, _ = planes(nets, 4, sphere=True)

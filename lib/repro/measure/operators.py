@@ -63,7 +63,8 @@ def random_basis(streams: Streams, dimension: int, size: int, dtype: torch.dtype
     """
     if not 1 <= dimension <= size:
         raise ValueError(f"dimension = {dimension}: a space of {size} dimensions has subspaces of 1 to {size}")
-    return torch.linalg.qr(streams.normal(dimension, size, dtype=dtype).mT)[0].mT.contiguous()
+    draws = streams.distinct().normal(dimension, size, dtype=dtype)
+    return streams.spread(torch.linalg.qr(draws.mT)[0].mT.contiguous())
 
 
 def restrict(op: Operator, basis: Tensor) -> Tensor:

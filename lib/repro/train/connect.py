@@ -81,8 +81,8 @@ class Connector(Reparametrised):
         self.register_buffer("weights", torch.full((len(optima) + len(free),), 1 / (len(optima) + len(free))).to(free))
 
     def formula(self, own: Mapping[str, Tensor]) -> Tensor:
-        corners = torch.cat([own["optima"], own["free"]], dim=-2)
-        return (own["weights"].unsqueeze(-2) @ corners).squeeze(-2)
+        fixed, free = own["weights"].unsqueeze(-2).tensor_split([own["optima"].shape[-2]], dim=-1)
+        return (fixed @ own["optima"] + free @ own["free"]).squeeze(-2)
 
 
 def connectors(nets: Stack, optima: Tensor, shape: Complex, seeds: Sequence[int]) -> Stack:
