@@ -61,13 +61,14 @@ def coherence(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along, chu
     """
     means: list[dict[str, Tensor]] = []
     squares: list[dict[str, Tensor]] = []
-    for one in _members(nets, loss, x, y):
-        mean, square = _moments(*one, chunk)
+    members = list(_members(nets, loss, x, y))
+    parts = _parts(*members[0], chunk)
+    for one in members:
+        mean, square = _moments(*one, chunk, parts)
         means.append({layer: g.square().sum() for layer, g in mean.items()})
         squares.append(square)
     up, down = ({layer: torch.stack([m[layer] for m in ms]) for layer in ms[0]} for ms in (means, squares))
-    examples = len(next(_members(nets, loss, x, y))[3])
-    return Coherence(sum(up.values()) / sum(down.values()), {n: up[n] / down[n] for n in up}, examples)
+    return Coherence(sum(up.values()) / sum(down.values()), {n: up[n] / down[n] for n in up}, len(members[0][3]))
 
 
 def stack_gram(
@@ -168,11 +169,19 @@ def _members(nets: Stack, loss: Loss, x: Tensor | Along, y: Tensor | Along) -> I
         yield nets.template, member(nets.params, m), member(nets.buffers, m), *one, plain
 
 
-def _moments(module, params, buffers, x, y, loss, chunk: int | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """By layer, in the order of the parameters: the mean gradient (flat) and the mean squared gradient norm."""
+def _parts(module, params, buffers, x, y, loss, chunk: int | None) -> list[slice] | None:
+    """Slices of examples whose factors are held at once, the same for all members; None where layers have no factors."""
     try:
-        parts = held_slices(module, params, buffers, x, y, loss, chunk)
-    except ValueError:  # other layers than those that have factors
+        return held_slices(module, params, buffers, x, y, loss, chunk)
+    except ValueError:
+        return None
+
+
+def _moments(
+    module, params, buffers, x, y, loss, chunk: int | None, parts: list[slice] | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By layer, in the order of the parameters: the mean gradient (flat) and the mean squared gradient norm."""
+    if parts is None:
         return _chunked_moments(module, params, buffers, x, y, loss, chunk or 64)
     order = list(dict.fromkeys(name.rpartition(".")[0] for name in params))
     means, squares = dict.fromkeys(order, 0), dict.fromkeys(order, 0)

@@ -7,6 +7,7 @@ lengths and inner products follow without any gradient being formed (as in :mod:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -65,7 +66,7 @@ def logit_factors(nets: Stack, x: Tensor, classes: int) -> list[LogitFactors] | 
         return None
     seen: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in layers}
 
-    def note(name: str):
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda module, inputs, output: seen[name].append((inputs[0].detach(), get_gradient_edge(output)))
 
     handles = [stacked[name].register_forward_hook(note(name)) for name in layers]
