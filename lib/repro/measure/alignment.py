@@ -46,11 +46,12 @@ def pairwise_cca(layers: Sequence[Representation]) -> Tensor:
 
 def pairwise_regression(layers: Sequence[Representation]) -> Tensor:
     """``regression_r2`` of every two of R layers, tr(P_Y K_X) / tr(K_X), the share of the row's variance that the
-    column explains: [R, R]. A row without variance is 0. Memory: 2 R n^2 numbers.
+    column explains: [R, R]. A row without variance is 0. Memory: R n^2 numbers.
     """
     grams = _products([layer.x for layer in layers])
     variance = torch.stack([layer.x.square().sum() for layer in layers])
-    explained = grams @ _products([layer.basis for layer in layers]).T
+    bases = [layer.basis for layer in layers]
+    explained = torch.cat([grams @ _products(bases[i : i + 8]).T for i in range(0, len(bases), 8)], 1)
     return explained / variance.clamp(min=torch.finfo(torch.float64).tiny)[:, None]
 
 
