@@ -38,3 +38,15 @@ class Nursery(LocalProvisioner):
         self.cwd = cwd
         adopt(self.pid)
         return self.connection_info
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Whoever asks for the end, politely or not, has its memory looked at first."""
+        if isinstance(self.process, Child):
+            adopt(self.pid)
+        await super().shutdown_requested(restart)
+
+    async def kill(self, restart: bool = False) -> None:
+        """At once; as above."""
+        if isinstance(self.process, Child):
+            adopt(self.pid)
+        await super().kill(restart)

@@ -18,12 +18,12 @@ import psutil
 
 INTERVAL = 0.25  # seconds between two looks
 MB = 1e6
-_adopted: list[int] = []
+_adopted: dict[int, float] = {}  # and the most memory that each was seen to have had, in MB
 
 
 def adopt(pid: int) -> None:
-    """Count the process `pid` as this process's child from now on, though another bore it."""
-    _adopted.append(pid)
+    """Count the process `pid` as this process's child, though another bore it. Once more before it ends, for its peak."""
+    _adopted[pid] = max(_adopted.get(pid, 0.0), _high_water(pid))
 
 
 class OutOfTime(BaseException):
@@ -78,13 +78,13 @@ class Watch:
         signal.signal(signal.SIGALRM, self._previous)
         self._over.set()
         self._thread.join()
-        peak = max(self.peak_mb, _largest_descendant())
+        peak = max(self.peak_mb, _largest_descendant(), *_adopted.values())
         self.cost = {"seconds": round(time.monotonic() - self._started, 2), "peak_memory_mb": round(peak, 1)}
 
     def _look(self) -> None:
         me = psutil.Process()
         while not self._over.wait(INTERVAL):
-            self.peak_mb = max(self.peak_mb, _resident(me), *map(_high_water, _adopted))
+            self.peak_mb = max(self.peak_mb, _resident(me))
             if self._runner and _gone(self._runner):
                 os.kill(os.getpid(), signal.SIGTERM)
                 return

@@ -80,9 +80,11 @@ def test_two_runs_at_once_are_refused_and_a_lock_left_by_a_killed_one_is_not_in_
 
 
 def test_a_killed_kernel_or_job_and_a_job_out_of_time_are_failures_with_the_reason_on_the_page(tmp_path: Path) -> None:
-    root, die = project(tmp_path), "import os, signal, time; os.kill(os.{}(), signal.SIGKILL); time.sleep(9)"
-    write(root / "notebooks/theory/kernel.ipynb", die.format("getpid"))
-    write(root / "notebooks/theory/job.ipynb", die.format("getppid"))
+    root = project(tmp_path)
+    write(root / "notebooks/theory/kernel.ipynb", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    its_job = "{'repro.run', 'notebooks/theory/job.ipynb'} <= {*(p.info['cmdline'] or [])}"
+    die = f"import psutil, time; [p.kill() for p in psutil.process_iter(['cmdline']) if {its_job}]; time.sleep(9)"
+    write(root / "notebooks/theory/job.ipynb", die)
     limit = {"repro": {"small": {"minutes": 0.05}}}
     write(root / "notebooks/theory/late.ipynb", "import time; time.sleep(100)", metadata=limit)
     (root / "notebooks/theory/request.full.yml").write_text("seed: -1\n")
