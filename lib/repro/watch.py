@@ -111,7 +111,7 @@ def _gone(process: psutil.Process) -> bool:
 
 def _resident(process: psutil.Process) -> float:
     total, roots = 0, [process]
-    for pid in _adopted:
+    for pid in list(_adopted):  # the main thread may adopt meanwhile
         with contextlib.suppress(psutil.Error):  # it has just ended
             roots.append(psutil.Process(pid))
     for root in roots:
