@@ -159,7 +159,8 @@ def _become_kernel(life: socket.socket, streams: list[int], argv: list[str], cwd
 
 
 def _end_with(life: socket.socket) -> None:
-    life.recv(1)  # returns once the job is gone
+    with contextlib.suppress(OSError):  # a job that was gone before it had read our number
+        life.recv(1)  # returns once the job is gone
     os._exit(1)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -131,6 +133,17 @@ def test_a_kernel_ends_with_its_job(tmp_path: Path, address: Path, number: signa
     job.send_signal(number)
     job.communicate(timeout=60)
     wait_for(lambda: not psutil.pid_exists(int(told.read_text()[:-1])), seconds=20)
+
+
+def test_a_kernel_ends_with_a_job_that_was_gone_before_it_heard_of_its_kernel(tmp_path: Path, address: Path) -> None:
+    nursery = next(p for p in psutil.Process().children() if str(address) in p.cmdline())
+    with socket.socket(socket.AF_UNIX) as life:
+        life.connect(str(address))
+        argv = ["-f", str(tmp_path / "connection.json")]
+        request = json.dumps({"argv": argv, "modules": [], "cwd": str(tmp_path), "env": surroundings()}).encode()
+        socket.send_fds(life, [request + b"\n"], [1, 2])
+        wait_for((tmp_path / "connection.json").exists)  # it runs, and nobody has read its answer
+    wait_for(lambda: not nursery.children(), seconds=20)
 
 
 def test_a_nursery_ends_with_whom_it_is_for_and_leaves_nothing(tmp_path: Path) -> None:
