@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pty
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from repro.evidence import MIME, validate_record
 from repro.parameters import THREAD_VARIABLES
-from repro.run import How, run, set_environment
+from repro.run import How, absent, run, set_environment
 
 SETUP = """\
 seed: int = 2026  # base seed in [0, 1000000000]
@@ -332,3 +333,11 @@ def test_time_and_memory_with_the_kernels_children_are_recorded(tmp_path: Path) 
         assert cost["seconds"] > 1
         peaks.append(cost["peak_memory_mb"])
     assert peaks[1] - peaks[0] > 250
+
+
+def test_a_module_made_absent_can_be_imported_again_afterwards():
+    with absent("colorsys"), pytest.raises(ImportError):
+        importlib.import_module("colorsys")
+    assert importlib.import_module("colorsys").rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+    with absent("colorsys"):  # known already: whoever holds it may go on
+        assert importlib.import_module("colorsys")

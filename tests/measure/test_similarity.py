@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 
 from repro.measure import similarity as sim
 from repro.measure.kernels import rbf_cka, unbiased_cka
-from repro.measure.representation import Representation
+from repro.measure.representation import Representation, pair
 
 INDICES = {
     "linear_cka": sim.linear_cka,
@@ -130,6 +130,29 @@ def test_canonical_correlations_are_cosines_of_scipys_subspace_angles_and_scikit
     assert np.corrcoef(scores[0][:, 0], scores[1][:, 0])[0, 1] == pytest.approx(rho[0], abs=1e-6)
     assert sim.cca_mean(Representation(x), Representation(y)) == pytest.approx(rho.mean())
     assert sim.cca_r2(Representation(x), Representation(y)) == pytest.approx((rho**2).mean())
+
+
+@pytest.mark.parametrize(("p", "q"), [(6, 9), (9, 6), (12, 12)])
+def test_spaces_that_hold_one_another_need_no_decomposition_and_have_that_of_lapack(p, q, monkeypatch):
+    whole = draw(13, max(p, q), seed=2)
+    x, y = (Representation(whole[:, :k] @ draw(k, k, seed=k)) for k in (p, q))
+    u, rho, v = pair(x, y).svd
+    with monkeypatch.context() as without:
+        without.setattr(torch.linalg, "svd", None)  # not asked
+        without.setattr(torch.linalg, "svdvals", None)
+        assert pair(y, x).nested and torch.equal(pair(y, x).correlations, rho)
+    overlap = x.basis.T @ y.basis
+    assert torch.allclose(u * rho @ v.T, overlap, rtol=0, atol=1e-12)
+    assert torch.allclose(torch.linalg.svdvals(overlap), rho, rtol=0, atol=1e-12)
+    for side in (u, v):
+        assert torch.allclose(side.T @ side, torch.eye(min(p, q)).double(), rtol=0, atol=1e-12)
+
+
+def test_a_space_that_sticks_out_by_a_ten_thousandth_is_decomposed():
+    x = draw(20, 5)
+    found = pair(Representation(x), Representation(x + 1e-4 * draw(20, 5, seed=1)))
+    assert not found.nested
+    assert 1 - 1e-6 < found.correlations.min() < 1 - 1e-10
 
 
 def test_regression_r2_is_scikit_learns_weighted_by_the_units_variance():

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from repro.measure.kernels import centre
 from repro.measure.representation import Representation
 
 
@@ -28,9 +27,9 @@ def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tenso
         raise ValueError(f"layers of {sizes} inputs: give one probe set to all")
     flat = torch.empty(len(activations), sizes[0] ** 2, dtype=torch.float64, device=activations[0].device)
     for row, x in zip(flat, activations, strict=True):
-        gram = _gram(x, unbiased)
-        row.copy_((gram / gram.norm().clamp(min=torch.finfo(torch.float64).tiny)).flatten())
-    return flat @ flat.T
+        _gram(x, unbiased, out=row.view(sizes[0], sizes[0]))
+    norms = torch.linalg.vector_norm(flat, dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    return flat @ flat.T / norms / norms[:, None]
 
 
 def pairwise_cca(layers: Sequence[Representation]) -> Tensor:
@@ -64,17 +63,15 @@ def _products(factors: Sequence[Tensor]) -> Tensor:
     return products.flatten(1)
 
 
-def _gram(x: Tensor, unbiased: bool) -> Tensor:
-    """Centred or U-centred linear Gram matrix [n, n] of activations [n, ...]."""
+def _gram(x: Tensor, unbiased: bool, out: Tensor) -> None:
+    """Centred or U-centred linear Gram matrix of activations [n, ...], written to ``out`` [n, n]."""
     x = x.detach().flatten(1).to(torch.float64)
-    n = len(x)
-    if n < 4 or not x.isfinite().all():
+    n, mean = len(x), x.mean(0)  # the mean is finite only where every number is
+    if n < 4 or not mean.isfinite().all():
         raise ValueError(f"activations of {n} inputs: give at least 4, all finite")
-    x = x - x.mean(0)
-    k = x @ x.T
-    if not unbiased:
-        return centre(k)  # again: the round-off of the product
-    k = k.fill_diagonal_(0)
-    rows = k.sum(1)
-    k = k - (rows[:, None] + rows[None]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-    return k.fill_diagonal_(0)
+    x = x - mean
+    torch.mm(x, x.T, out=out)
+    if unbiased:
+        rows = out.fill_diagonal_(0).sum(1)
+        shift = rows / (n - 2) - rows.sum() / (2 * (n - 1) * (n - 2))
+        out.sub_(shift).sub_(shift[:, None]).fill_diagonal_(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+NESTED = 1e-10  # sum of 1 - rho^2 below which all canonical correlations count as 1: each is then within 5e-11 of it
 
 
 class Representation:
@@ -26,14 +27,15 @@ class Representation:
         x = activations.detach().flatten(1)
         if x.shape[0] < 4:
             raise ValueError(f"a representation needs at least 4 inputs, got {x.shape[0]}")
-        if not x.isfinite().all():
-            raise ValueError(
-                f"{int((~x.isfinite()).any(1).sum())} of {len(x)} inputs have activations that are not finite"
-            )
         precision = torch.finfo(x.dtype).eps if x.is_floating_point() else torch.finfo(torch.float64).eps
         self.tolerance = max(x.shape) * precision if tolerance is None else tolerance
         x = x.to(torch.float64)
-        self.x = x - x.mean(0)  # [n, p]
+        mean = x.mean(0)  # finite only where every number is: no further pass over them
+        if not mean.isfinite().all():
+            raise ValueError(
+                f"{int((~x.isfinite()).any(1).sum())} of {len(x)} inputs have activations that are not finite"
+            )
+        self.x = x - mean  # [n, p]
         self._remembered: dict[Hashable, object] = {}
         self._latest: tuple[weakref.ref[Representation], Pair] | None = None
 
@@ -144,6 +146,8 @@ class Pair:
         if self.mirror is not None:
             v, rho, u = self.mirror.svd
             return u, rho, v
+        if self.nested:
+            return self._svd_of_nested()
         u, rho, vh = torch.linalg.svd(self.overlap, full_matrices=False)
         return u, rho.clamp(max=1), vh.T
 
@@ -152,7 +156,22 @@ class Pair:
         """Canonical correlations rho [min(r1, r2)], largest first; taken from the SVD if that is there."""
         if self.mirror is not None:
             return self.mirror.correlations
-        return self.svd[1] if "svd" in self.__dict__ else torch.linalg.svdvals(self.overlap).clamp(max=1)
+        known = "svd" in self.__dict__ or self.nested
+        return self.svd[1] if known else torch.linalg.svdvals(self.overlap).clamp(max=1)
+
+    @cached_property
+    def nested(self) -> bool:
+        """Whether one column space lies in the other: sum_i (1 - rho_i^2) = k - ||overlap||_F^2 is 0, and so is every
+        term, because none is negative. Two layers with n - 1 directions each always are (theorem 1 of the paper).
+        """
+        return min(self.overlap.shape) - float(self.overlap.square().sum()) < NESTED
+
+    def _svd_of_nested(self) -> tuple[Tensor, Tensor, Tensor]:
+        # The smaller side of the overlap is then orthonormal: times the identity, the overlap is its own SVD.
+        r1, r2 = self.overlap.shape
+        k, like = min(r1, r2), {"dtype": self.overlap.dtype, "device": self.overlap.device}
+        one, eye = torch.ones(k, **like), torch.eye(k, **like)
+        return (eye, one, self.overlap.T) if r1 <= r2 else (self.overlap, one, eye)
 
     def swapped(self) -> Pair:
         """The same for (y, x)."""
