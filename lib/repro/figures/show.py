@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 LIMIT = 60 * 1024  # bytes: a page of five figures stays below 300 KiB
 
@@ -37,23 +38,28 @@ def png(figure: Figure, limit: int = LIMIT) -> bytes:
     The same figure gives the same bytes: no date and no version is written into it.
     """
     dpi = figure.get_dpi()
-    data = _quantised(_saved(figure, dpi))
+    data = _quantised(_drawn(figure, dpi))
     while len(data) > limit and dpi >= 50:
         dpi *= 0.85
-        data = _quantised(_saved(figure, dpi))
+        data = _quantised(_drawn(figure, dpi))
     return data
 
 
-def _saved(figure: Figure, dpi: float) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
+def _drawn(figure: Figure, dpi: float) -> Image:
+    """The figure's pixels. ``savefig`` gives the same ones in half as much time again: it encodes what is decoded here."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    size = canvas.get_width_height()
+    return Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
 
 
-def _quantised(data: bytes) -> bytes:
+def _quantised(image: Image) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    image.save(buffer, "png", optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
     return buffer.getvalue()

@@ -72,6 +72,8 @@ def pwcca(x: Representation, y: Representation) -> float:
     alpha_i is proportional to sum_j |<h_i, z_j>| over the centred neurons z_j of X, h_i being the canonical variates of
     X.
     """
+    if pair(x, y).nested and x.rank:
+        return 1.0  # a mean of ones, however weighted
     u, rho, _ = pair(x, y).svd
     weights = (u.T @ x.loadings).abs().sum(1)  # the variates h = Q_X U are orthonormal, and h'Z = U' Q_X' X
     return _ratio((weights * rho).sum(), weights.sum())
