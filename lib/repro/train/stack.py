@@ -241,6 +241,7 @@ def build_stack(build: Callable[[], nn.Module], seeds: Sequence[int], axes: Mapp
             modules[seed] = build()
     stack = Stack(next(iter(modules.values())), axes)
     states = {seed: module.state_dict() for seed, module in modules.items()}
-    by_member = [states[seed] for seed in stack.labels("seed")]
-    stack.load({name: torch.stack([s[name] for s in by_member]) for name in by_member[0]})
+    for name, value in stack.state.items():
+        for row, seed in zip(value, stack.labels("seed"), strict=True):
+            row.copy_(states[seed][name])
     return stack
