@@ -155,10 +155,7 @@ def test_the_style_is_not_loaded_by_importing_the_library():
     import sys
 
     heavy = "import sys; import repro.figures, repro.data, repro.models, repro.measure; "
-    check = (
-        heavy
-        + "print([m for m in ('matplotlib', 'seaborn', 'sklearn', 'datasets', 'pandas', 'pooch') if m in sys.modules])"
-    )
+    check = heavy + "print([m for m in ('matplotlib', 'sklearn', 'datasets', 'pandas', 'pooch') if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

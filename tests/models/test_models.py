@@ -111,6 +111,19 @@ def test_norm_stands_behind_the_activation_or_before_it_as_asked():
     assert [n for n, _ in before.named_children()] == ["linear", "norm", "activation"]
 
 
+def test_a_bias_that_batch_norm_would_subtract_is_left_out_and_the_weights_stay_the_seeds_own():
+    plain, batch, after, layer = (
+        built(lambda kind=kind, at=at: MLP([4, 6, 6, 2], norm=kind, norm_after=at))
+        for kind, at in ((None, False), ("batch", False), ("batch", True), ("layer", False))
+    )
+    assert [[block.linear.bias is None for block in net.hidden] for net in (plain, batch, after, layer)] == [
+        [False] * 2, [True] * 2, [False] * 2, [False] * 2
+    ]  # fmt: skip
+    for a, b in zip(plain.hidden, batch.hidden, strict=True):
+        assert torch.equal(a.linear.weight, b.linear.weight)
+    assert batch.head.bias is not None
+
+
 def test_alpha_dropout_keeps_the_moments_that_ordinary_dropout_inflates():
     x = torch.randn(2048, 64, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng():

@@ -62,29 +62,27 @@ def heatmap(
     compared. ``mark_row_maxima`` puts a dot on every row's largest entry, on all of them where they are tied. Raises
     ValueError where names and matrix disagree.
     """
-    import seaborn as sns
+    import matplotlib as mpl
 
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(rows), len(columns)):
         raise ValueError(f"matrix is {matrix.shape} for {len(rows)} rows and {len(columns)} columns")
-    low, high = limits or (None, None)
-    sns.heatmap(
-        matrix,
-        ax=ax,
-        vmin=low,
-        vmax=high,
-        center=centre,
-        cmap="viridis" if centre is None else "vlag",
-        xticklabels=list(columns),
-        yticklabels=list(rows),
-        cbar=colorbar,
-        cbar_kws={"label": label},
-        square=True,
-        linewidths=0.5,
-    )
+    low, high = limits or (np.nanmin(matrix), np.nanmax(matrix))
+    if centre is None:
+        colours = {"cmap": "viridis", "norm": mpl.colors.Normalize(low, high)}
+    else:  # one scale on both sides, so that equal colours are equally far from the centre
+        colours = {"cmap": "RdBu_r", "norm": mpl.colors.CenteredNorm(centre, max(high - centre, centre - low))}
+    mesh = ax.pcolormesh(np.ma.masked_invalid(matrix), edgecolors="white", linewidth=0.5, **colours)
+    if colorbar:
+        ax.figure.colorbar(mesh, ax=ax, label=label).outline.set_visible(False)
+    ax.set(aspect="equal", xticks=np.arange(len(columns)) + 0.5, yticks=np.arange(len(rows)) + 0.5)
+    ax.set_yticklabels(rows)
+    crowded = max(map(len, columns)) > 24 // len(columns) + 1  # names that would run into one another
+    ax.set_xticklabels(columns, rotation=90 if crowded else 0)
+    ax.invert_yaxis()
     ax.grid(False)
     ax.tick_params(length=0)
-    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    ax.spines[:].set_visible(False)
     if mark_row_maxima:
         best = np.isclose(matrix, np.nanmax(matrix, axis=1, keepdims=True), rtol=1e-9, atol=0)
         row, column = np.nonzero(best)

@@ -29,13 +29,12 @@ class Representation:
             raise ValueError(f"a representation needs at least 4 inputs, got {x.shape[0]}")
         precision = torch.finfo(x.dtype).eps if x.is_floating_point() else torch.finfo(torch.float64).eps
         self.tolerance = max(x.shape) * precision if tolerance is None else tolerance
-        x = x.to(torch.float64)
-        mean = x.mean(0)  # finite only where every number is: no further pass over them
-        if not mean.isfinite().all():
+        values = centred(x.to(torch.float64))
+        if values is None:
             raise ValueError(
                 f"{int((~x.isfinite()).any(1).sum())} of {len(x)} inputs have activations that are not finite"
             )
-        self.x = x - mean  # [n, p]
+        self.x = values  # [n, p]
         self._remembered: dict[Hashable, object] = {}
         self._latest: tuple[weakref.ref[Representation], Pair] | None = None
 
@@ -151,7 +150,7 @@ class Pair:
         u, rho, vh = torch.linalg.svd(self.overlap, full_matrices=False)
         return u, rho.clamp(max=1), vh.T
 
-    @property
+    @cached_property
     def correlations(self) -> Tensor:
         """Canonical correlations rho [min(r1, r2)], largest first; taken from the SVD if that is there."""
         if self.mirror is not None:
@@ -164,7 +163,8 @@ class Pair:
         """Whether one column space lies in the other: sum_i (1 - rho_i^2) = k - ||overlap||_F^2 is 0, and so is every
         term, because none is negative. Two layers with n - 1 directions each always are (theorem 1 of the paper).
         """
-        return min(self.overlap.shape) - float(self.overlap.square().sum()) < NESTED
+        k = min(self.overlap.shape)
+        return k > 0 and k - float(self.overlap.square().sum()) < NESTED
 
     def _svd_of_nested(self) -> tuple[Tensor, Tensor, Tensor]:
         # The smaller side of the overlap is then orthonormal: times the identity, the overlap is its own SVD.
@@ -176,6 +176,18 @@ class Pair:
     def swapped(self) -> Pair:
         """The same for (y, x)."""
         return self.mirror or Pair(self.overlap.T, mirror=self)
+
+
+def centred(x: Tensor) -> Tensor | None:
+    """Activations [n, p] less their means over inputs; a unit that never varies is exactly 0, not the round-off of its
+    mean. None where a number is not finite.
+    """
+    mean = x.mean(0)  # finite only where every number is: no further pass over them
+    if not mean.isfinite().all():
+        return None
+    x = x - mean
+    round_off = 16 * torch.finfo(x.dtype).eps * mean.abs()
+    return x.masked_fill_((x.amax(0) <= round_off) & (x.amin(0) >= -round_off), 0)
 
 
 def pair(x: Representation, y: Representation) -> Pair:

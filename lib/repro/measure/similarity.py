@@ -7,7 +7,7 @@ in ``repro.measure.kernels``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def pwcca(x: Representation, y: Representation) -> float:
     alpha_i is proportional to sum_j |<h_i, z_j>| over the centred neurons z_j of X, h_i being the canonical variates of
     X.
     """
-    if pair(x, y).nested and x.rank:
+    if pair(x, y).nested:
         return 1.0  # a mean of ones, however weighted
     u, rho, _ = pair(x, y).svd
     weights = (u.T @ x.loadings).abs().sum(1)  # the variates h = Q_X U are orthonormal, and h'Z = U' Q_X' X
@@ -93,36 +93,6 @@ def procrustes(x: Representation, y: Representation) -> float:
 def canonical_correlations(x: Representation, y: Representation) -> Tensor:
     """Canonical correlations rho [min(rank)], largest first: the singular values of Q_Y' Q_X."""
     return pair(x, y).correlations
-
-
-def similarity_matrices(
-    first: Sequence[Representation],
-    second: Sequence[Representation],
-    indices: Mapping[str, Index],
-    symmetrise: Collection[str] = (),
-) -> dict[str, Tensor]:
-    """Every index for every layer of one network against every layer of another: a float64 matrix [L1, L2] per name.
-
-    Indices named in ``symmetrise`` are averages of index(x, y) and index(y, x), for those that are not symmetric.
-    Asking for several at once shares what they have in common of a pair, which costs more than all that they have not.
-    Raises ValueError for a name in ``symmetrise`` that is not an index.
-    """
-    if unknown := set(symmetrise) - set(indices):
-        raise ValueError(f"symmetrise names {', '.join(sorted(unknown))}: give some of {', '.join(indices)}")
-    matrices = {name: torch.zeros(len(first), len(second), dtype=torch.float64) for name in indices}
-    for i, x in enumerate(first):
-        for j, y in enumerate(second):
-            for name, index in indices.items():
-                both_ways = name in symmetrise
-                matrices[name][i, j] = (index(x, y) + index(y, x)) / 2 if both_ways else index(x, y)
-    return matrices
-
-
-def similarity_matrix(
-    first: Sequence[Representation], second: Sequence[Representation], index: Index, symmetrise: bool = False
-) -> Tensor:
-    """One index for every layer of one network against every layer of another: [L1, L2] in float64."""
-    return similarity_matrices(first, second, {"index": index}, ["index"] if symmetrise else [])["index"]
 
 
 def identification(similarity: Tensor, tolerance: float = 1e-9) -> Tensor:

@@ -77,6 +77,8 @@ def dense_block(
         steps["norm"] = NORMS[norm](width)
         if not norm_after:
             steps.move_to_end("activation")
+            if norm == "batch":  # the norm would subtract it; dropped once drawn: a seed's weights are what they were
+                steps["linear"].bias = None
     if dropout > 0:
         steps["dropout"] = DROPOUTS[dropout_kind](dropout)
     return nn.Sequential(steps)
