@@ -7,7 +7,6 @@ omega and sum of squares tau, so that its pre-activation is N(m, v) with m = mu 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -49,11 +48,6 @@ def moments(activations: Tensor) -> Tensor:
     mean = activations.mean((-2, -1), keepdim=True)
     variance = (activations - mean).square_().mean((-2, -1))  # two passes: several times as fast as torch.var_mean
     return torch.stack([mean[..., 0, 0], variance], -1)
-
-
-def layer_moments(features: Mapping[str, Tensor]) -> Tensor:
-    """``moments`` of every layer's activations [..., B, H], in order: [..., L, 2]."""
-    return torch.stack([moments(activations) for activations in features.values()], -2)
 
 
 def _exponential_part(m: Tensor, v: Tensor, k: int) -> Tensor:
