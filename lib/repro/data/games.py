@@ -35,10 +35,9 @@ def matrix_games(streams: Streams, batch: int, actions: int, conflict: float = 0
     if actions < 2 or batch < 1:
         raise ValueError(f"actions = {actions}, batch = {batch}: give at least 2 actions and 1 game")
     drawn = 3 * streams.normal(2, batch, actions, actions)
-    payoffs = drawn - conflict * drawn.flip(1)
+    payoffs = drawn - conflict * drawn.flip(1) if conflict else drawn
     seen = payoffs.movedim(1, 2).flatten(2).unsqueeze(1)  # [M, 1, B, 2 A^2]
-    sight = torch.tensor([1.0, 0.0 if blind else 1.0], device=drawn.device)[:, None, None]
-    return Games(payoffs, seen * sight)
+    return Games(payoffs, torch.cat([seen, torch.zeros_like(seen)], 1) if blind else seen.expand(-1, 2, -1, -1))
 
 
 def xor_games(streams: Streams, batch: int, reward: float = 3.0) -> Games:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -62,44 +61,10 @@ class Pair(nn.Module):
         return Heads(message, action, value.squeeze(-1))
 
 
-class Talk(NamedTuple):
-    """What was said: ``messages`` [..., 2, B] as spoken, ``logits`` [..., 2, B, messages] and ``values`` [..., 2, B] at
-    the time of speaking, and what arrived, one-hot: ``slots`` [..., 2, B, messages].
-    """
-
-    messages: Tensor
-    logits: Tensor
-    values: Tensor
-    slots: Tensor
-
-
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
     """Categorical draws [...] from ``logits`` [..., K] by inverting the distribution function at ``uniform`` [...]."""
     steps = logits.detach().movedim(-1, 0).softmax(0).cumsum(0)  # along the first axis: vectorised over the games
     return (steps[:-1] <= uniform).sum(0)
-
-
-def talk(nets: Callable[[Tensor], Heads], views: Tensor, uniform: Tensor, hear: Callable[[Tensor], Tensor]) -> Talk:
-    """One round of talk in a batch of games: in the first half of the batch agent 0 speaks first, in the second half
-    agent 1, and the other speaks having heard it.
-
-    ``nets`` is a pair or a stack of them, ``views`` [..., 2, B, d]; ``uniform`` [..., 2, B] in [0, 1) decides what is
-    said. ``hear`` maps messages as spoken [..., 2, B] to what arrives at both agents, one-hot [..., 2, B, messages].
-    Raises ValueError for an odd batch.
-    """
-    if views.shape[-2] % 2:
-        raise ValueError(f"batch is {views.shape[-2]}: an even number lets both agents speak first equally often")
-    nobody = torch.zeros_like(uniform, dtype=torch.long)
-    silence = torch.zeros_like(hear(nobody))
-    first = nets(_turn(seen(views, silence), 0))
-    said = sample(first.message, _turn(uniform.unsqueeze(-1), 0).squeeze(-1))
-    spoken = _untangle(torch.ones_like(said), torch.zeros_like(said))
-    heard = hear(_untangle(said, torch.zeros_like(said))) * spoken.unsqueeze(-1)
-    second = nets(_turn(seen(views, heard), 1))
-    answer = sample(second.message, _turn(uniform.unsqueeze(-1), 1).squeeze(-1))
-    messages = _untangle(said, answer)
-    logits = _untangle(first.message.movedim(-1, 0), second.message.movedim(-1, 0)).movedim(0, -1)
-    return Talk(messages, logits, _untangle(first.value, second.value), hear(messages))
 
 
 def seen(views: Tensor, slots: Tensor) -> Tensor:
@@ -112,18 +77,3 @@ def seen(views: Tensor, slots: Tensor) -> Tensor:
 
 def _features(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-
-
-def _turn(x: Tensor, turn: int) -> Tensor:
-    """Of [..., 2, B, k] what concerns the agent that speaks in this turn (0 or 1): [..., 2, B/2, k]; agent 0 has the
-    first turn in the first half of the batch, agent 1 in the second.
-    """
-    halves = x.chunk(2, -2)
-    return torch.stack([halves[turn].select(-3, 0), halves[1 - turn].select(-3, 1)], -3)
-
-
-def _untangle(first: Tensor, second: Tensor) -> Tensor:
-    """The inverse of ``_turn`` for both turns [..., 2, B/2]: [..., 2, B]."""
-    agent_0 = torch.cat([first[..., 0, :], second[..., 0, :]], -1)
-    agent_1 = torch.cat([second[..., 1, :], first[..., 1, :]], -1)
-    return torch.stack([agent_0, agent_1], -2)
