@@ -56,8 +56,8 @@ def reinforce(
 ) -> Tensor:  # fmt: skip
     """REINFORCE with the value V as baseline, for rewards r [M, 2, B]: losses [M], whose gradient is written by hand.
 
-    At each moment -w (r - V) ln p(chosen) + ``error`` (r - V)^2 - ``entropy`` H, the first V held fixed; w is 1 for acting
-    and ``message`` for speaking. Summed over both agents and moments, averaged over games; ``speaking`` (a number, or
+    At each moment -w (r - V) ln p(chosen) + ``error`` (r - V)^2 - ``entropy`` H, the first V held fixed; w is 1 for
+    acting and ``message`` for speaking. Summed over both agents and moments, averaged over games; ``speaking`` (a number, or
     [M]) weighs all that is learnt at the moment of speaking.
     """
     loss, slopes = torch.zeros(len(r), dtype=r.dtype, device=r.device), []
