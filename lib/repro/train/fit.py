@@ -242,8 +242,10 @@ def _train(
     augmenting = Streams(nets.labels("seed"), "augment", nets.device)
     piece, losses = Piece(nets, rows), []
     _observe(piece, plan, shelf, batches, 0)
+    nets.net.train()
     for batch in _progress(batches.draw(plan.steps), plan.steps):
-        nets.net.train()
+        if not nets.net.training:  # after a measurement; setting it walks over all layers
+            nets.net.train()
         if plan.augment is not None:
             batch.x = plan.augment(batch.x, augmenting)
         opt.zero_grad()

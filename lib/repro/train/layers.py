@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,12 +103,43 @@ class BatchNorm(Twin):
         return unfold(F.batch_norm(fold(x), mean, var, *flat, use_batch, momentum, self.eps), self.members)
 
 
+class NormOverFeatures(torch.autograd.Function):
+    """Layer norm of columns [M, C, B] over C with scale and shift [M, C]: as behind linear layers, without turning the
+    memory over. Its derivative can be derived once more.
+    """
+
+    @staticmethod
+    def normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """(x - mean) / sigma, and 1 / sigma [M, 1, B]."""
+        centred = x - x.mean(1, keepdim=True)
+        inverse = centred.square().mean(1, keepdim=True).add(eps).rsqrt()
+        return centred * inverse, inverse
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        h, inverse = NormOverFeatures.normalised(x, eps)
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight, h, inverse)
+        return (h * weight[:, :, None]).add_(bias[:, :, None])
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, h, inverse = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a further derivative, which has to see how these depend on x
+            h, inverse = NormOverFeatures.normalised(x, ctx.eps)
+        dh, mean = d * h, (weight / weight.shape[1])[:, None]  # [M, 1, C]: means over features of the scaled gradient
+        dx = (d * weight[:, :, None]).sub_(mean @ d).sub_(h * (mean @ dh)) * inverse
+        return dx, dh.sum(2), d.sum(2), None
+
+
 class LayerNorm(Twin):
     def __init__(self, layer: nn.LayerNorm, members: int) -> None:
         super().__init__(layer, members)
         self.shape, self.eps = layer.normalized_shape, layer.eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 3 and len(self.shape) == 1 and self.weight is not None and self.bias is not None:
+            return NormOverFeatures.apply(x.mT, self.weight, self.bias, self.eps).mT
         out = F.layer_norm(x, self.shape, None, None, self.eps)
         if self.weight is None:
             return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -79,6 +80,8 @@ class StackOptimizer:
         groups = [{"params": self._slices(a, b), **members[a]} for a, b in self.runs]
         fused = nets.device.type in ("cpu", "cuda")
         self.optimizer = OPTIMIZERS[name](groups, fused=fused)
+        self.sizes = [b - a for a, b in self.runs]
+        self.parts = list(zip(*(group["params"] for group in groups), strict=True))  # of every parameter
         self._update = inspect.unwrap(type(self.optimizer).step)
         self.base = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -92,9 +95,11 @@ class StackOptimizer:
     @torch.no_grad()
     def step(self, factor: float) -> None:
         """One update with the learning rates times ``factor``."""
-        for (a, b), group, base in zip(self.runs, self.optimizer.param_groups, self.base, strict=True):
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             group["lr"] = base * factor
-            if not self.whole:
-                for part, p in zip(group["params"], self.params, strict=True):
-                    part.grad = None if p.grad is None else p.grad[a:b]
+        if not self.whole:
+            for p, parts in zip(self.params, self.parts, strict=True):
+                grads = repeat(None) if p.grad is None else p.grad.split(self.sizes)
+                for part, grad in zip(parts, grads, strict=False):
+                    part.grad = grad
         self._update(self.optimizer)
