@@ -128,7 +128,7 @@ class NormOverFeatures(torch.autograd.Function):
         if torch.is_grad_enabled():  # a further derivative, which has to see how these depend on x
             h, inverse = NormOverFeatures.normalised(x, ctx.eps)
         dh, mean = d * h, (weight / weight.shape[1])[:, None]  # [M, 1, C]: means over features of the scaled gradient
-        dx = (d * weight[:, :, None]).sub_(mean @ d).sub_(h * (mean @ dh)) * inverse
+        dx = (d * weight[:, :, None]).sub_(mean @ d).sub_(h * (mean @ dh)).mul_(inverse)
         return dx, dh.sum(2), d.sum(2), None
 
 
