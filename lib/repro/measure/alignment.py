@@ -40,7 +40,7 @@ def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tenso
 
     CKA is the cosine of the angle between two centred Gram matrices (Cortes, Mohri and Rostamizadeh 2012), so R of
     them, normalised, give all R^2 values as one product. ``unbiased`` takes the unbiased HSIC (Song et al. 2012), whose
-    Gram matrices are U-centred (Szekely and Rizzo 2014). A layer without variance resembles nothing: 0. Memory: R n^2
+    Gram matrices are U-centred (Szekely and Rizzo 2014). A layer without variance resembles nothing: 0. Memory: R n^2 / 2
     numbers. Raises ValueError for different numbers of inputs, fewer than 4 of them, or values that are not finite.
     """
     sizes = sorted({len(x) for x in activations})
@@ -50,13 +50,13 @@ def pairwise_cka(activations: Sequence[Tensor], unbiased: bool = False) -> Tenso
 
 
 def pairwise_rbf_cka(layers: Sequence[Representation], fraction: float = 0.4) -> Tensor:
-    """``rbf_cka`` of every two of R layers: [R, R]. Memory: R n^2 numbers."""
+    """``rbf_cka`` of every two of R layers: [R, R]. Memory: R n^2 / 2 numbers."""
     kernel = lambda layer, out: out.copy_(centre(rbf_kernel(layer, fraction)))  # noqa: E731
     return _cosines(_blocks(layers, layers[0].n, kernel, layers[0].x))
 
 
 def pairwise_hsic(layers: Sequence[Representation]) -> Tensor:
-    """``linear_hsic`` of every two of R layers: [R, R]. Memory: R n^2 numbers."""
+    """``linear_hsic`` of every two of R layers: [R, R]. Memory: R n^2 / 2 numbers."""
     grams = list(_products([layer.x for layer in layers]))
     return _inner(grams, grams) / (layers[0].n - 1) ** 2
 
@@ -65,7 +65,7 @@ def pairwise_cca(layers: Sequence[Representation]) -> Tensor:
     """``cca_r2`` of every two of R layers, ||Q_X'Q_Y||_F^2 / min(rank) with ||Q_X'Q_Y||_F^2 = tr(P_X P_Y): [R, R].
 
     ``svcca_r2`` is that of ``[layer.truncated() for layer in layers]``. A layer without variance resembles nothing: 0.
-    Memory: R n^2 numbers.
+    Memory: R n^2 / 2 numbers.
     """
     projectors = list(_products([layer.basis for layer in layers]))
     ranks = torch.tensor([layer.rank for layer in layers], device=layers[0].x.device)
@@ -74,7 +74,7 @@ def pairwise_cca(layers: Sequence[Representation]) -> Tensor:
 
 def pairwise_regression(layers: Sequence[Representation]) -> Tensor:
     """``regression_r2`` of every two of R layers, tr(P_Y K_X) / tr(K_X), the share of the row's variance that the
-    column explains: [R, R]. A row without variance is 0. Memory: R n^2 numbers.
+    column explains: [R, R]. A row without variance is 0. Memory: R n^2 / 2 numbers.
     """
     grams = list(_products([layer.x for layer in layers]))
     variance = torch.stack([layer.x.square().sum() for layer in layers])
@@ -83,16 +83,19 @@ def pairwise_regression(layers: Sequence[Representation]) -> Tensor:
 
 
 def _blocks(items: Sequence[T], n: int, fill: Callable[[T, Tensor], object], like: Tensor) -> Iterator[Tensor]:
-    """One n x n matrix an item, written by ``fill(item, out)`` and flattened, in blocks [some, n^2] of the dtype and
-    device of ``like``. Blocks are of a size that allocators keep for the next call instead of asking the system anew.
+    """One symmetric n x n matrix an item, written by ``fill(item, out)``, as rows whose inner products are those of the
+    matrices: the upper triangle, times the root of 2 off the diagonal. In blocks [some, n (n + 1) / 2] of the dtype and
+    device of ``like``, of a size that allocators keep for the next call instead of asking the system anew.
     """
-    size = max(1, BLOCK // (n**2 * like.element_size()))
+    row, column = torch.triu_indices(n, n, device=like.device)
+    where, weight = row * n + column, like.new_full(row.shape, 2**0.5).masked_fill_(row == column, 1)
+    size, whole = max(1, BLOCK // (len(where) * like.element_size())), like.new_empty(n, n)
     for first in range(0, len(items), size):
-        part = items[first : first + size]
-        block = like.new_empty(len(part), n, n)
-        for item, out in zip(part, block, strict=True):
-            fill(item, out)
-        yield block.flatten(1)
+        block = like.new_empty(len(items[first : first + size]), len(where))
+        for item, out in zip(items[first : first + size], block, strict=True):
+            fill(item, whole)
+            torch.index_select(whole.view(-1), 0, where, out=out).mul_(weight)
+        yield block
 
 
 def _inner(rows: Sequence[Tensor], columns: Iterable[Tensor]) -> Tensor:
